@@ -1,0 +1,1 @@
+//! The BridgePipeline reconciler: an MQTT bridge.

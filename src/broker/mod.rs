@@ -1,0 +1,1 @@
+//! Runs in the broker's pod: prepares the volume, renders the properties, becomes Kafka.

@@ -1,0 +1,1 @@
+//! What every controller shares: context, server-side apply, backoff, events, leader election, step outcomes.

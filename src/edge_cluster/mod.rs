@@ -1,0 +1,1 @@
+//! The EdgeCluster reconciler: a factory's Kafka cluster.

@@ -1,0 +1,1 @@
+//! Pure: lag, history and reachability to a verdict.

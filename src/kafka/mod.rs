@@ -1,0 +1,1 @@
+//! All that speaks Kafka: endpoint to client, administration, positions and lag; `wire` is our own client for what librdkafka lacks.

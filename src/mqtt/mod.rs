@@ -1,0 +1,1 @@
+//! All that speaks MQTT: the source and sink traits and the clients behind them.

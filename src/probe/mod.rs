@@ -1,0 +1,1 @@
+//! The load generator and auditor: finds loss, duplicates, disorder, latency.

@@ -1,0 +1,1 @@
+//! The ReplicationLink reconciler: replication between two Kafka clusters.

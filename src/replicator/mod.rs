@@ -1,0 +1,1 @@
+//! Kafka to Kafka: configuration, plan, engine, positions, progress.
