@@ -6,15 +6,15 @@
 
 #[deny(missing_docs)]
 pub mod api;
-pub mod kafka;
-pub mod mqtt;
 pub mod bridge;
-pub mod replicator;
+pub mod bridge_pipeline;
+pub mod broker;
 pub mod controller;
 pub mod edge_cluster;
-pub mod bridge_pipeline;
-pub mod replication_link;
 pub mod health;
-pub mod broker;
+pub mod kafka;
+pub mod mqtt;
 pub mod probe;
+pub mod replication_link;
+pub mod replicator;
 pub mod telemetry;

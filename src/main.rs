@@ -1,3 +1,133 @@
 //! The command line, nothing else.
+//!
+//! Each command lives in its room, which exposes an `Args` (clap) and a `run(args) -> Result<ExitCode, …Error>`. To
+//! add one: a variant in [`Command`], an arm in [`dispatch`]; nothing more happens here.
 
-fn main() {}
+use std::error::Error;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use tributary::telemetry::{self, LogFormat};
+
+/// The command could not do its work; standard error says why.
+const EXIT_FAILED: u8 = 3;
+/// The command line is wrong (`EX_USAGE` of sysexits.h); 1 and 2 are verdicts of `probe audit`.
+const EXIT_USAGE: u8 = 64;
+
+/// Hybrid edge-to-cloud Kafka fleets on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tributary",
+    version,
+    after_help = "Exit status: 0 done; 3 failed, the reason is on standard error; 64 the command line is wrong.\n\
+                  `probe audit` also: 1 messages are lost; 2 no loss seen, but the tail is unknown."
+)]
+struct Cli {
+    /// How log lines (standard error) look: auto is text on a terminal, else JSON
+    #[arg(
+        long,
+        global = true,
+        env = "TRIBUTARY_LOG_FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    /// What is logged when `RUST_LOG` says nothing.
+    fn default_filter(&self) -> &'static str {
+        "info"
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    match command {}
+}
+
+/// Runs a room's async `run` on a runtime made for it.
+#[allow(dead_code)]
+fn on_runtime<E: Error + 'static>(
+    room: impl Future<Output = Result<ExitCode, E>>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(room)?)
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    // rustls asks for one process-wide provider; an error means that one is set already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let logging = telemetry::init_tracing(cli.log_format.is_json(), cli.command.default_filter());
+    match logging.map_err(Into::into).and_then(|()| dispatch(cli.command)) {
+        Ok(code) => code,
+        Err(e) => {
+            #[allow(clippy::print_stderr)] // the one message of a failed command, for people and scripts
+            {
+                eprintln!("tributary: {}", chain(e.as_ref()));
+            }
+            EXIT_FAILED.into()
+        }
+    }
+}
+
+/// `--help` and `--version` also come as an "error" from clap.
+fn usage(e: &clap::Error) -> ExitCode {
+    // A closed standard output or error is no reason to fail.
+    let _ = e.print();
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => EXIT_USAGE.into(),
+    }
+}
+
+/// One line: the error and what caused it, without repeating a cause that the text above it already names.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(c) = cause {
+        let message = c.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = c.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = Layer("refused", None);
+        let middle = Layer("cannot connect: refused", Some(Box::new(inner)));
+        assert_eq!(
+            chain(&Layer("step 2", Some(Box::new(middle)))),
+            "step 2: cannot connect: refused"
+        );
+    }
+}
