@@ -7,9 +7,11 @@ mod connections;
 mod http;
 mod logging;
 mod process;
+mod redacted;
 mod shutdown;
 
 pub use http::{DEFAULT_PORT, HttpError, HttpServer, MAX_CONNECTIONS, RunningHttpServer};
 pub use logging::{LogFormat, LoggingError, init_tracing};
 pub use process::{ProcessMetrics, ProcessUsage};
+pub use redacted::Redacted;
 pub use shutdown::shutdown_token;
