@@ -1,1 +1,6 @@
 //! MQTT to Kafka: configuration, routes, pipeline, progress.
+
+pub mod config;
+pub mod pattern;
+pub mod progress;
+pub mod validate;
