@@ -1,0 +1,22 @@
+"""Versions of everything that is not ours. Kubernetes and etcd are pinned with all their dependencies in ../tools/go.sum."""
+KUBERNETES = "1.36.3"
+ETCD = "3.6.8"
+COREDNS = "1.15.0"
+LOCAL_PATH = "0.0.30"
+HELM = "4.3.1"
+KAFKA = "4.3.1"
+LOG4J = "2.24.3"
+GO_MINIMUM = (1, 26)
+
+# What the host must have: a program that proves it, and Debian's and Ubuntu's package for it.
+NODE_PACKAGES = [("containerd", "containerd"), ("containerd-shim-runc-v2", "containerd"), ("ctr", "containerd"), ("runc", "runc"),
+                 ("/usr/lib/cni/ptp", "containernetworking-plugins"), ("/usr/lib/cni/portmap", "containernetworking-plugins"),
+                 ("nft", "nftables"), ("iptables", "iptables"), ("conntrack", "conntrack"), ("ip", "iproute2"), ("tc", "iproute2"),
+                 ("busybox", "busybox-static"), ("openssl", "openssl"), ("nsenter", "util-linux"), ("mount", "mount"),
+                 ("pivot_root", "util-linux")]
+JAVA_PACKAGES = [("jlink", "openjdk-17-jdk-headless"), ("mvn", "maven")]
+
+# Modules of the small Java runtime: what Kafka's broker and tools load (found with jdeps and by running them).
+JRE_MODULES = ("java.base,java.management,java.naming,java.security.jgss,java.security.sasl,java.sql,java.logging,java.xml,java.rmi,"
+               "java.desktop,java.instrument,jdk.unsupported,jdk.crypto.ec,jdk.management,jdk.management.agent,jdk.naming.dns,"
+               "jdk.zipfs,jdk.jcmd")

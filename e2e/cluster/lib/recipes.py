@@ -1,0 +1,148 @@
+"""How each tool is made. A recipe gets {tool name: empty folder} and fills the folders; the caller makes the result visible."""
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import Callable, Dict, List
+
+from . import pins
+from .errors import ClusterError
+from .paths import CLUSTER_DIR, cache_dir
+from .run import host_env, run
+
+Folders = Dict[str, str]
+# Parts of the C library: always the host's own, a copy would not fit the host's loader after an upgrade.
+C_LIBRARY = re.compile(r"lib(c|m|dl|rt|pthread|resolv)\.so")
+
+
+def _logged(step: str, argv: List[str], cwd: str, env: dict, remedy: str) -> None:
+    """Run a long build with its output in the cache's log folder, so that a failure can show its last lines."""
+    logs = os.path.join(cache_dir(), "log")
+    os.makedirs(logs, exist_ok=True)
+    log = os.path.join(logs, re.sub(r"[^a-z0-9.-]+", "-", step) + ".log")
+    with open(log, "wb") as out:
+        try:
+            code = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode
+        except FileNotFoundError:
+            raise ClusterError(step, f"{argv[0]} is not installed", remedy)
+    if code != 0:
+        raise ClusterError(step, f"`{' '.join(argv[:4])} …` ended with status {code}", remedy, log)
+
+
+def apt(arguments: List[str], cwd: str = "/") -> None:
+    """apt-get, refreshing the package lists first when they are missing or stale."""
+    env = {**host_env(), "DEBIAN_FRONTEND": "noninteractive"}
+    remedy = "is the network up? `apt-get update` must work"
+    try:
+        _logged("apt-get " + arguments[0], ["apt-get", *arguments], cwd, env, remedy)
+    except ClusterError:
+        _logged("apt-get update", ["apt-get", "update"], cwd, env, remedy)
+        _logged("apt-get " + arguments[0], ["apt-get", *arguments], cwd, env, remedy)
+
+
+def _go(step: str, arguments: List[str], cwd: str, extra: Folders) -> None:
+    go = shutil.which("go", path=host_env()["PATH"] + ":/usr/local/go/bin")
+    want = ".".join(map(str, pins.GO_MINIMUM))
+    remedy = f"install Go {want} or newer from https://go.dev/dl/ and put it on PATH"
+    if not go:
+        raise ClusterError(step, "go is not installed", remedy)
+    found = re.search(r"go(\d+)\.(\d+)", run(step, [go, "version"]).stdout)
+    if not found or tuple(map(int, found.groups())) < pins.GO_MINIMUM:
+        raise ClusterError(step, f"{found.group(0) if found else 'this go'} is too old", remedy)
+    env = {**host_env(), "CGO_ENABLED": "0", **extra}
+    _logged(step, [go, *arguments], cwd, env, "the Go module proxy must be reachable (`go env GOPROXY`); then run `cluster tools` again")
+
+
+def kubernetes(out: Folders) -> None:
+    """All asked-for Kubernetes programs in one build: they share most of their packages."""
+    v, (major, minor) = pins.KUBERNETES, pins.KUBERNETES.split(".")[:2]
+    stamp = "k8s.io/component-base/version.git"
+    flags = f"-s -w -X {stamp}Version=v{v} -X {stamp}Major={major} -X {stamp}Minor={minor}"
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(next(iter(out.values())))) as temp:
+        _go("build kubernetes", ["build", "-trimpath", "-ldflags", flags, "-o", temp + "/", *(f"k8s.io/kubernetes/cmd/{n}" for n in out)],
+            os.path.join(CLUSTER_DIR, "tools"), {})
+        for name, folder in out.items():
+            os.rename(os.path.join(temp, name), os.path.join(folder, name))
+
+
+def etcd(out: Folders) -> None:
+    """etcd from its own module, pinned beside Kubernetes."""
+    _go("build etcd", ["build", "-trimpath", "-ldflags", "-s -w", "-o", os.path.join(out["etcd"], "etcd"), "./etcd"],
+        os.path.join(CLUSTER_DIR, "tools"), {})
+
+
+def go_install(package: str, version: str) -> Callable[[Folders], None]:
+    """A recipe for a program whose own module pins its dependencies."""
+    def build(out: Folders) -> None:
+        (name, folder), = out.items()
+        _go(f"build {name}", ["install", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}"], "/", {"GOBIN": folder})
+    return build
+
+
+def pause(out: Folders) -> None:
+    """The sandbox container's process, also the init of a node."""
+    run("build pause", ["cc", "-static", "-Os", "-s", "-o", os.path.join(out["pause"], "pause"),
+                        os.path.join(CLUSTER_DIR, "lib", "pause.c")])
+
+
+def kafka(out: Folders) -> None:
+    """Kafka's jars from Maven Central: broker, command-line tools, logging; each with its runtime dependencies, pinned by its POM."""
+    folder = out["kafka"]
+    pom = os.path.join(CLUSTER_DIR, "tools", "kafka-pom.xml")
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
+        shutil.copy(pom, os.path.join(temp, "pom.xml"))
+        _logged("fetch kafka", ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/libs",
+                                "-DincludeScope=runtime", f"-Dkafka.version={pins.KAFKA}", f"-Dlog4j.version={pins.LOG4J}"],
+                temp, host_env(), "Maven Central must be reachable; then run `cluster tools` again")
+
+
+def jre(out: Folders) -> None:
+    """A Java runtime of the modules that Kafka needs, with a class-data archive (JVM start 0.3 s instead of 0.5 s)."""
+    folder = out["jre"]
+    os.rmdir(folder)            # jlink insists on making it
+    run("make jre", ["jlink", "--add-modules", pins.JRE_MODULES, "--strip-debug", "--no-man-pages", "--no-header-files",
+                     "--output", folder], timeout=300)
+    run("make jre", [os.path.join(folder, "bin", "java"), "-Xshare:dump"])
+
+
+def mosquitto(out: Folders) -> None:
+    """Debian's mosquitto and its clients, unpacked rather than installed: nothing starts as a service, no root is needed.
+    lib/ has every shared library it needs beyond the C library; bin/ has wrappers that use them."""
+    folder = out["mosquitto"]
+    simulated = run("find mosquitto", ["apt-get", "install", "-s", "--no-install-recommends", "mosquitto", "mosquitto-clients"],
+                    check=False)
+    new = re.findall(r"^Inst (\S+)", simulated.stdout, re.M)
+    packages = list(dict.fromkeys(["mosquitto", "mosquitto-clients", "libmosquitto1", *new]))
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
+        os.chmod(temp, 0o755)
+        apt(["download", *packages], cwd=temp)
+        root = os.path.join(temp, "root")
+        for deb in sorted(f for f in os.listdir(temp) if f.endswith(".deb")):
+            run("unpack mosquitto", ["dpkg-deb", "-x", os.path.join(temp, deb), root])
+        _collect_programs(root, folder, ["usr/sbin/mosquitto", "usr/bin/mosquitto_pub", "usr/bin/mosquitto_sub",
+                                         "usr/bin/mosquitto_passwd"])
+
+
+def _collect_programs(root: str, folder: str, programs: List[str]) -> None:
+    """Copy programs to exec/, the libraries that ldd names to lib/, and write wrappers to bin/."""
+    for sub in ("exec", "lib", "bin"):
+        os.makedirs(os.path.join(folder, sub))
+    found = [os.path.join(at, d) for at, ds, _ in os.walk(root) for d in ds if d.endswith("-linux-gnu")]
+    env = {**host_env(), "LD_LIBRARY_PATH": ":".join(found)}
+    for program in programs:
+        name = os.path.basename(program)
+        shutil.copy(os.path.join(root, program), os.path.join(folder, "exec", name))
+        listed = subprocess.run(["ldd", os.path.join(root, program)], env=env, capture_output=True, text=True).stdout
+        if "not found" in listed:
+            raise ClusterError("unpack mosquitto", f"{name} lacks a library: " + re.search(r".*not found", listed).group(0).strip(),
+                               "run `apt-get update` and `cluster tools` again")
+        for library in re.findall(r"=> (\S+)", listed):
+            target = os.path.join(folder, "lib", os.path.basename(library))
+            if not os.path.exists(target) and not C_LIBRARY.match(os.path.basename(library)):
+                shutil.copy(os.path.realpath(library), target)
+        wrapper = os.path.join(folder, "bin", name)
+        with open(wrapper, "w") as f:
+            f.write('#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")/..\n'
+                    f'LD_LIBRARY_PATH=$here/lib exec "$here/exec/{name}" "$@"\n')
+        os.chmod(wrapper, 0o755)
