@@ -66,7 +66,13 @@ pub struct BridgePipelineSpec {
 )]
 pub struct MqttSource {
     /// `mqtt://host:port` or `mqtts://host:port` of one broker, tried in order.
-    #[schemars(length(min = 1, max = 5), inner(length(min = 8, max = 300), regex(pattern = r"^mqtts?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$")))]
+    #[schemars(
+        length(min = 1, max = 5),
+        inner(
+            length(min = 8, max = 300),
+            regex(pattern = r"^mqtts?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$")
+        )
+    )]
     pub servers: Vec<String>,
     /// `V311` or `V5`.
     pub protocol: MqttProtocol,
@@ -168,7 +174,10 @@ pub struct MqttSession {
 )]
 pub struct Subscription {
     /// MQTT topic filter with `+` and `#`.
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^([^+#/]*|\+)(/([^+#/]*|\+))*(/#)?$|^#$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^([^+#/]*|\+)(/([^+#/]*|\+))*(/#)?$|^#$")
+    )]
     pub filter: String,
     /// Highest quality of service asked for, 0 or 1.
     #[schemars(schema_with = "qos_schema")]

@@ -39,7 +39,13 @@ pub struct ClusterRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExternalKafka {
     /// `host:port` of one or more brokers; the rest of the cluster is learned from them.
-    #[schemars(length(min = 1, max = 20), inner(length(min = 3, max = 260), regex(pattern = r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")))]
+    #[schemars(
+        length(min = 1, max = 20),
+        inner(
+            length(min = 3, max = 260),
+            regex(pattern = r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")
+        )
+    )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub bootstrap_servers: Vec<String>,
     /// Encryption of the connection.

@@ -186,7 +186,9 @@ impl LimitsConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { listen: ([0, 0, 0, 0], crate::telemetry::DEFAULT_PORT).into() }
+        Self {
+            listen: ([0, 0, 0, 0], crate::telemetry::DEFAULT_PORT).into(),
+        }
     }
 }
 
@@ -208,11 +210,17 @@ impl MqttConfig {
         let mut files = match &self.authentication {
             MqttAuthenticationFile::None {} => Vec::new(),
             MqttAuthenticationFile::Password { password_file, .. } => vec![password_file.clone()],
-            MqttAuthenticationFile::Mtls { certificate_file, key_file } => {
+            MqttAuthenticationFile::Mtls {
+                certificate_file,
+                key_file,
+            } => {
                 vec![certificate_file.clone(), key_file.clone()]
             }
         };
-        if let MqttTlsFile::Verify { ca_file: Some(ca_file) } = &self.tls {
+        if let MqttTlsFile::Verify {
+            ca_file: Some(ca_file),
+        } = &self.tls
+        {
             files.push(ca_file.clone());
         }
         files
@@ -255,7 +263,11 @@ pub enum LoadError {
 }
 
 fn join(errors: &[ConfigError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl BridgeConfig {
@@ -264,29 +276,41 @@ impl BridgeConfig {
     /// # Errors
     /// When the file cannot be read, is not understood, or says what cannot work.
     pub fn load(file: &Path) -> Result<(Self, String), LoadError> {
-        let unreadable = |source| LoadError::Unreadable { file: file.to_owned(), source };
+        let unreadable = |source| LoadError::Unreadable {
+            file: file.to_owned(),
+            source,
+        };
         if std::fs::metadata(file).map_err(unreadable)?.len() > MAX_CONFIG_BYTES {
-            return Err(LoadError::TooLarge { file: file.to_owned() });
+            return Err(LoadError::TooLarge {
+                file: file.to_owned(),
+            });
         }
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        let config: Self = serde_yaml::from_str(&text)
-            .map_err(|e| LoadError::Syntax { file: file.to_owned(), message: e.to_string() })?;
+        let config: Self = serde_yaml::from_str(&text).map_err(|e| LoadError::Syntax {
+            file: file.to_owned(),
+            message: e.to_string(),
+        })?;
         let errors = config.validate();
         if errors.is_empty() {
             Ok((config, hash(text.as_bytes())))
         } else {
-            Err(LoadError::Invalid { file: file.to_owned(), errors })
+            Err(LoadError::Invalid {
+                file: file.to_owned(),
+                errors,
+            })
         }
     }
 }
 
 /// SHA-256 in lower-case hex.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 #[cfg(test)]
@@ -328,7 +352,11 @@ deadLetter: {topic: telemetry-dead}
         assert_eq!(config.limits, LimitsConfig::default());
         assert_eq!(config.telemetry.listen.to_string(), "0.0.0.0:9404");
         let text = serde_yaml::to_string(&config).unwrap();
-        assert_eq!(serde_yaml::from_str::<BridgeConfig>(&text).unwrap(), config, "{text}");
+        assert_eq!(
+            serde_yaml::from_str::<BridgeConfig>(&text).unwrap(),
+            config,
+            "{text}"
+        );
     }
 
     #[test]
@@ -357,7 +385,11 @@ deadLetter: {topic: telemetry-dead}
         std::fs::write(&file, "mqtt: [").unwrap();
         assert!(load().contains("is not understood"));
         std::fs::write(&file, EXAMPLE.replace("qos: 1", "qos: 2")).unwrap();
-        assert!(load().contains("cannot work: mqtt.subscriptions[factory/+/+/telemetry].qos"), "{}", load());
+        assert!(
+            load().contains("cannot work: mqtt.subscriptions[factory/+/+/telemetry].qos"),
+            "{}",
+            load()
+        );
         std::fs::write(&file, EXAMPLE).unwrap();
         let (_, hash) = BridgeConfig::load(&file).unwrap();
         assert_eq!(hash, super::hash(EXAMPLE.as_bytes()));
@@ -375,6 +407,9 @@ deadLetter: {topic: telemetry-dead}
     #[test]
     fn every_credential_file_is_watched() {
         let files = example().mqtt.files();
-        assert_eq!(files, ["/etc/tributary/mqtt/password", "/etc/tributary/mqtt/ca.crt"].map(PathBuf::from));
+        assert_eq!(
+            files,
+            ["/etc/tributary/mqtt/password", "/etc/tributary/mqtt/ca.crt"].map(PathBuf::from)
+        );
     }
 }

@@ -40,7 +40,9 @@ pub enum PatternError {
         level: String,
     },
     /// A capture's name that is none.
-    #[error("has the capture {name:?}, which is no name of letters, digits and _, first no digit, 64 at most")]
+    #[error(
+        "has the capture {name:?}, which is no name of letters, digits and _, first no digit, 64 at most"
+    )]
     Name {
         /// The name.
         name: String,
@@ -62,12 +64,18 @@ impl TopicPattern {
     /// # Errors
     /// The first thing that does not fit.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let mut pattern = Self { levels: Vec::new(), open: false, names: Vec::new() };
+        let mut pattern = Self {
+            levels: Vec::new(),
+            open: false,
+            names: Vec::new(),
+        };
         for level in text.split('/') {
             if let Some(name) = level.strip_prefix('{').and_then(|l| l.strip_suffix('}')) {
                 pattern.add_capture(name)?;
             } else if level.contains(['{', '}']) {
-                return Err(PatternError::PartialLevel { level: level.to_owned() });
+                return Err(PatternError::PartialLevel {
+                    level: level.to_owned(),
+                });
             } else if level == "+" {
                 pattern.levels.push(Level::Any);
             } else if level == "#" {
@@ -87,10 +95,14 @@ impl TopicPattern {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !name_ok {
-            return Err(PatternError::Name { name: name.to_owned() });
+            return Err(PatternError::Name {
+                name: name.to_owned(),
+            });
         }
         if self.names.iter().any(|n| n == name) {
-            return Err(PatternError::Duplicate { name: name.to_owned() });
+            return Err(PatternError::Duplicate {
+                name: name.to_owned(),
+            });
         }
         if self.names.len() == MAX_CAPTURES {
             return Err(PatternError::TooMany);
@@ -111,7 +123,10 @@ impl TopicPattern {
             Level::Literal(text) => text.as_str(),
             Level::Any | Level::Capture => "+",
         });
-        levels.chain(self.open.then_some("#")).collect::<Vec<_>>().join("/")
+        levels
+            .chain(self.open.then_some("#"))
+            .collect::<Vec<_>>()
+            .join("/")
     }
 
     /// Whether `topic` matches; `captured` then holds one value for each name, else nothing of use.
@@ -213,12 +228,18 @@ impl Template {
             return Ok(Part::Topic);
         }
         let known = names.iter().position(|n| n == name);
-        known.map(Part::Capture).ok_or_else(|| TemplateError::UnknownCapture { name: name.to_owned() })
+        known
+            .map(Part::Capture)
+            .ok_or_else(|| TemplateError::UnknownCapture {
+                name: name.to_owned(),
+            })
     }
 
     /// The template that is the whole MQTT topic.
     pub fn whole_topic() -> Self {
-        Self { parts: vec![Part::Topic] }
+        Self {
+            parts: vec![Part::Topic],
+        }
     }
 
     /// Appends the text for one message to `out`. `captured` comes from the pattern the template was parsed against.
@@ -270,18 +291,38 @@ mod tests {
     #[test]
     fn a_first_level_capture_leaves_the_servers_own_topics_alone() {
         let mut captured = Vec::new();
-        assert!(!TopicPattern::parse("{first}/#").unwrap().matches("$SYS/broker", &mut captured));
-        assert!(!TopicPattern::parse("#").unwrap().matches("$SYS/broker", &mut captured));
-        assert!(TopicPattern::parse("$SYS/{x}").unwrap().matches("$SYS/broker", &mut captured));
+        assert!(
+            !TopicPattern::parse("{first}/#")
+                .unwrap()
+                .matches("$SYS/broker", &mut captured)
+        );
+        assert!(
+            !TopicPattern::parse("#")
+                .unwrap()
+                .matches("$SYS/broker", &mut captured)
+        );
+        assert!(
+            TopicPattern::parse("$SYS/{x}")
+                .unwrap()
+                .matches("$SYS/broker", &mut captured)
+        );
     }
 
     #[test]
     fn what_is_no_pattern_is_refused_with_the_cause() {
         let error = |text: &str| TopicPattern::parse(text).unwrap_err();
-        assert_eq!(error("a/line-{x}"), PatternError::PartialLevel { level: "line-{x}".into() });
+        assert_eq!(
+            error("a/line-{x}"),
+            PatternError::PartialLevel {
+                level: "line-{x}".into()
+            }
+        );
         assert_eq!(error("a/{x"), PatternError::PartialLevel { level: "{x".into() });
         for name in ["", "1x", "a-b", "a.b", "ä", "{x}"] {
-            assert_eq!(error(&format!("a/{{{name}}}")), PatternError::Name { name: name.into() });
+            assert_eq!(
+                error(&format!("a/{{{name}}}")),
+                PatternError::Name { name: name.into() }
+            );
         }
         assert_eq!(error("{x}/{x}"), PatternError::Duplicate { name: "x".into() });
         assert_eq!(error("a/#/b"), PatternError::Filter(FilterError::MultiLevel));
@@ -289,7 +330,10 @@ mod tests {
         assert_eq!(error("a/b+"), PatternError::Filter(FilterError::SingleLevel));
         assert_eq!(error(""), PatternError::Filter(FilterError::Empty));
         assert_eq!(error("$share/g/{x}"), PatternError::Filter(FilterError::Shared));
-        let many = (0..=MAX_CAPTURES).map(|i| format!("{{c{i}}}")).collect::<Vec<_>>().join("/");
+        let many = (0..=MAX_CAPTURES)
+            .map(|i| format!("{{c{i}}}"))
+            .collect::<Vec<_>>()
+            .join("/");
         assert_eq!(error(&many), PatternError::TooMany);
     }
 
@@ -298,7 +342,9 @@ mod tests {
         let names = names("f/{line}/{machine}");
         let fill = |text: &str| {
             let mut out = String::new();
-            Template::parse(text, &names).unwrap().render("f/l1/m7", &["l1", "m7"], &mut out);
+            Template::parse(text, &names)
+                .unwrap()
+                .render("f/l1/m7", &["l1", "m7"], &mut out);
             out
         };
         assert_eq!(fill("{line}/{machine}"), "l1/m7");
@@ -313,7 +359,10 @@ mod tests {
     fn a_template_that_cannot_be_filled_is_refused() {
         let names = names("f/{line}");
         let error = |text: &str| Template::parse(text, &names).unwrap_err();
-        assert_eq!(error("{site}"), TemplateError::UnknownCapture { name: "site".into() });
+        assert_eq!(
+            error("{site}"),
+            TemplateError::UnknownCapture { name: "site".into() }
+        );
         assert_eq!(error("{}"), TemplateError::UnknownCapture { name: String::new() });
         assert_eq!(error("{line"), TemplateError::Unclosed);
         assert_eq!(error("line}"), TemplateError::Unopened);

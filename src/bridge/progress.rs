@@ -291,7 +291,12 @@ impl BridgeProgress {
 
     /// What the condition `Lossless` should say: a sure loss wins over a possible one.
     pub fn lossless(&self) -> Lossless {
-        let seen = |reason| self.losses.iter().find(|l| l.reason == reason && l.count > 0).cloned();
+        let seen = |reason| {
+            self.losses
+                .iter()
+                .find(|l| l.reason == reason && l.count > 0)
+                .cloned()
+        };
         seen(Reason::PayloadTooLarge)
             .or_else(|| seen(Reason::BrokerDropped))
             .map(Lossless::No)
@@ -323,7 +328,12 @@ mod tests {
     }
 
     fn loss(reason: Reason) -> Loss {
-        Loss { reason, count: 1, message: String::new(), last_seen: Timestamp::UNIX_EPOCH }
+        Loss {
+            reason,
+            count: 1,
+            message: String::new(),
+            last_seen: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]

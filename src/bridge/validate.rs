@@ -102,7 +102,13 @@ impl ConfigError {
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { problem, field: field.into(), value: value.to_string(), why: why.into(), remedy: remedy.into() }
+        Self {
+            problem,
+            field: field.into(),
+            value: value.to_string(),
+            why: why.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -124,7 +130,13 @@ fn check_connection(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
     use ConfigProblem as P;
     if mqtt.servers.is_empty() || mqtt.servers.len() > MAX_SERVERS {
         let count = mqtt.servers.len();
-        errors.push(ConfigError::new(P::InvalidServer, "mqtt.servers", count, "entries", "give 1 to 16 addresses"));
+        errors.push(ConfigError::new(
+            P::InvalidServer,
+            "mqtt.servers",
+            count,
+            "entries",
+            "give 1 to 16 addresses",
+        ));
     }
     let tls = matches!(mqtt.tls, MqttTlsFile::Verify { .. });
     for server in &mqtt.servers {
@@ -140,13 +152,18 @@ fn check_connection(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
                 P::TlsMismatch,
                 "mqtt.servers",
                 server,
-                if tls { "is not encrypted, but mqtt.tls.mode is Verify" } else { "needs mqtt.tls.mode Verify" },
+                if tls {
+                    "is not encrypted, but mqtt.tls.mode is Verify"
+                } else {
+                    "needs mqtt.tls.mode Verify"
+                },
                 "use mqtts:// with mode Verify, mqtt:// with mode Disabled",
             )),
             Ok(_) => {}
         }
     }
-    if mqtt.client_id.is_empty() || mqtt.client_id.len() > 256 || mqtt.client_id.chars().any(char::is_control) {
+    if mqtt.client_id.is_empty() || mqtt.client_id.len() > 256 || mqtt.client_id.chars().any(char::is_control)
+    {
         errors.push(ConfigError::new(
             P::InvalidClientId,
             "mqtt.clientId",
@@ -161,7 +178,9 @@ fn check_connection(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
 
 fn check_credentials(mqtt: &MqttConfig, tls: bool, errors: &mut Vec<ConfigError>) {
     match &mqtt.authentication {
-        MqttAuthenticationFile::Password { username, .. } if username.is_empty() || username.contains('\0') => {
+        MqttAuthenticationFile::Password { username, .. }
+            if username.is_empty() || username.contains('\0') =>
+        {
             errors.push(ConfigError::new(
                 ConfigProblem::InvalidCredentials,
                 "mqtt.authentication.username",
@@ -207,7 +226,13 @@ fn check_subscriptions(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
     let subscriptions = &mqtt.subscriptions;
     if subscriptions.is_empty() || subscriptions.len() > MAX_SUBSCRIPTIONS {
         let count = subscriptions.len();
-        errors.push(ConfigError::new(P::OutOfBounds, "mqtt.subscriptions", count, "entries", "give 1 to 64"));
+        errors.push(ConfigError::new(
+            P::OutOfBounds,
+            "mqtt.subscriptions",
+            count,
+            "entries",
+            "give 1 to 64",
+        ));
     }
     let mut good: Vec<&SubscriptionConfig> = Vec::new();
     for subscription in subscriptions.iter().take(MAX_SUBSCRIPTIONS) {
@@ -215,7 +240,13 @@ fn check_subscriptions(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
         let field = format!("mqtt.subscriptions[{filter}]");
         if *qos > 1 {
             let why = "is no QoS that Kafka can honour end to end";
-            errors.push(ConfigError::new(P::InvalidQos, format!("{field}.qos"), qos, why, "use 0 or 1"));
+            errors.push(ConfigError::new(
+                P::InvalidQos,
+                format!("{field}.qos"),
+                qos,
+                why,
+                "use 0 or 1",
+            ));
         }
         if let Err(error) = filter::check_filter(filter) {
             errors.push(filter_error(format!("{field}.filter"), filter, error));
@@ -228,7 +259,13 @@ fn check_subscriptions(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
     }
     if mqtt.unsubscribe.len() > MAX_UNSUBSCRIBE {
         let count = mqtt.unsubscribe.len();
-        errors.push(ConfigError::new(P::OutOfBounds, "mqtt.unsubscribe", count, "entries", "give at most 256"));
+        errors.push(ConfigError::new(
+            P::OutOfBounds,
+            "mqtt.unsubscribe",
+            count,
+            "entries",
+            "give at most 256",
+        ));
     }
     for stale in mqtt.unsubscribe.iter().take(MAX_UNSUBSCRIBE) {
         if let Err(error) = filter::check_filter(stale) {
@@ -240,16 +277,34 @@ fn check_subscriptions(mqtt: &MqttConfig, errors: &mut Vec<ConfigError>) {
 fn filter_error(field: String, filter: &str, error: FilterError) -> ConfigError {
     if error == FilterError::Shared {
         let remedy = "subscribe without $share: one session keeps the order and loses nothing while the bridge is away";
-        return ConfigError::new(ConfigProblem::SharedSubscription, field, filter, error.to_string(), remedy);
+        return ConfigError::new(
+            ConfigProblem::SharedSubscription,
+            field,
+            filter,
+            error.to_string(),
+            remedy,
+        );
     }
     let remedy = "use + for one whole level, # only as the whole last level";
-    ConfigError::new(ConfigProblem::InvalidFilter, field, filter, error.to_string(), remedy)
+    ConfigError::new(
+        ConfigProblem::InvalidFilter,
+        field,
+        filter,
+        error.to_string(),
+        remedy,
+    )
 }
 
 fn overlap_error(field: String, filter: &str, other: &str) -> ConfigError {
     if filter == other {
         let problem = ConfigProblem::DuplicateSubscription;
-        return ConfigError::new(problem, field, filter, "is subscribed twice", "remove one of the two");
+        return ConfigError::new(
+            problem,
+            field,
+            filter,
+            "is subscribed twice",
+            "remove one of the two",
+        );
     }
     ConfigError::new(
         ConfigProblem::OverlappingSubscriptions,
@@ -264,7 +319,13 @@ fn check_routes(config: &BridgeConfig, errors: &mut Vec<ConfigError>) {
     use ConfigProblem as P;
     if config.routes.is_empty() || config.routes.len() > MAX_ROUTES {
         let count = config.routes.len();
-        errors.push(ConfigError::new(P::OutOfBounds, "routes", count, "entries", "give 1 to 64 routes"));
+        errors.push(ConfigError::new(
+            P::OutOfBounds,
+            "routes",
+            count,
+            "entries",
+            "give 1 to 64 routes",
+        ));
     }
     let mut names = BTreeSet::new();
     let mut filters = Vec::new();
@@ -272,11 +333,23 @@ fn check_routes(config: &BridgeConfig, errors: &mut Vec<ConfigError>) {
         let field = format!("routes[{}]", route.name);
         if !valid_name(&route.name) {
             let remedy = "use 1 to 63 of a-z, 0-9 and -, first and last no -";
-            errors.push(ConfigError::new(P::InvalidName, format!("{field}.name"), &route.name, "is no name", remedy));
+            errors.push(ConfigError::new(
+                P::InvalidName,
+                format!("{field}.name"),
+                &route.name,
+                "is no name",
+                remedy,
+            ));
         }
         if !names.insert(&route.name) {
             let remedy = "give each route its own name";
-            errors.push(ConfigError::new(P::DuplicateRoute, field.clone(), &route.name, "is there twice", remedy));
+            errors.push(ConfigError::new(
+                P::DuplicateRoute,
+                field.clone(),
+                &route.name,
+                "is there twice",
+                remedy,
+            ));
         }
         check_topic(&format!("{field}.topic"), &route.topic, errors);
         match TopicPattern::parse(&route.match_) {
@@ -300,7 +373,13 @@ fn match_error(field: &str, text: &str, error: &PatternError) -> ConfigError {
         PatternError::Filter(FilterError::Shared) => "write the filter without $share",
         PatternError::Filter(_) => "use {name} or + for one whole level, # only as the whole last level",
     };
-    ConfigError::new(ConfigProblem::InvalidMatch, format!("{field}.match"), text, error.to_string(), remedy)
+    ConfigError::new(
+        ConfigProblem::InvalidMatch,
+        format!("{field}.match"),
+        text,
+        error.to_string(),
+        remedy,
+    )
 }
 
 fn check_fed(
@@ -329,11 +408,22 @@ fn check_templates(field: &str, route: &RouteConfig, pattern: &TopicPattern, err
     use ConfigProblem as P;
     let mut template = |field: String, text: &str| {
         if text.len() > MAX_TEMPLATE_BYTES {
-            errors.push(ConfigError::new(P::InvalidTemplate, field, text.len(), "bytes long", "use at most 1024"));
+            errors.push(ConfigError::new(
+                P::InvalidTemplate,
+                field,
+                text.len(),
+                "bytes long",
+                "use at most 1024",
+            ));
         } else if let Err(error) = Template::parse(text, pattern.names()) {
             let (problem, remedy) = match &error {
-                super::pattern::TemplateError::UnknownCapture { .. } => (P::UnknownCapture, known_names(pattern)),
-                _ => (P::InvalidTemplate, "write {{ and }} for braces that are meant as such".to_owned()),
+                super::pattern::TemplateError::UnknownCapture { .. } => {
+                    (P::UnknownCapture, known_names(pattern))
+                }
+                _ => (
+                    P::InvalidTemplate,
+                    "write {{ and }} for braces that are meant as such".to_owned(),
+                ),
             };
             errors.push(ConfigError::new(problem, field, text, error.to_string(), remedy));
         }
@@ -345,19 +435,44 @@ fn check_templates(field: &str, route: &RouteConfig, pattern: &TopicPattern, err
         template(format!("{field}.headers[{name}]"), value);
     }
     if route.key.as_deref() == Some("") {
-        let (why, remedy) = ("is empty: every record would go to one partition", "name captures, or remove the field");
-        errors.push(ConfigError::new(P::InvalidTemplate, format!("{field}.key"), "", why, remedy));
+        let (why, remedy) = (
+            "is empty: every record would go to one partition",
+            "name captures, or remove the field",
+        );
+        errors.push(ConfigError::new(
+            P::InvalidTemplate,
+            format!("{field}.key"),
+            "",
+            why,
+            remedy,
+        ));
     }
     if route.headers.len() > MAX_HEADERS {
         let count = route.headers.len();
-        errors.push(ConfigError::new(P::OutOfBounds, format!("{field}.headers"), count, "entries", "give at most 32"));
+        errors.push(ConfigError::new(
+            P::OutOfBounds,
+            format!("{field}.headers"),
+            count,
+            "entries",
+            "give at most 32",
+        ));
     }
     for name in route.headers.keys() {
         let reserved = name.starts_with("mqtt.") || name.starts_with("tributary.");
         if name.is_empty() || name.len() > 128 || reserved || name.chars().any(char::is_control) {
-            let why = if reserved { "begins with a prefix that the bridge uses itself" } else { "is no header name" };
+            let why = if reserved {
+                "begins with a prefix that the bridge uses itself"
+            } else {
+                "is no header name"
+            };
             let remedy = "use 1 to 128 characters, first not mqtt. or tributary.";
-            errors.push(ConfigError::new(P::InvalidHeader, format!("{field}.headers"), name, why, remedy));
+            errors.push(ConfigError::new(
+                P::InvalidHeader,
+                format!("{field}.headers"),
+                name,
+                why,
+                remedy,
+            ));
         }
     }
 }
@@ -387,14 +502,19 @@ fn check_unrouted(config: &BridgeConfig, filters: &[String], errors: &mut Vec<Co
 }
 
 fn check_dead_letter(config: &BridgeConfig, errors: &mut Vec<ConfigError>) {
-    let Some(dead_letter) = &config.dead_letter else { return };
+    let Some(dead_letter) = &config.dead_letter else {
+        return;
+    };
     check_topic("deadLetter.topic", &dead_letter.topic, errors);
     if let Some(route) = config.routes.iter().find(|r| r.topic == dead_letter.topic) {
         errors.push(ConfigError::new(
             ConfigProblem::DeadLetterIsRouteTopic,
             "deadLetter.topic",
             &dead_letter.topic,
-            format!("is the topic of route {:?}: refused payloads would reach its readers", route.name),
+            format!(
+                "is the topic of route {:?}: refused payloads would reach its readers",
+                route.name
+            ),
             "give the dead letters a topic of their own",
         ));
     }
@@ -404,30 +524,70 @@ fn check_bounds(config: &BridgeConfig, errors: &mut Vec<ConfigError>) {
     let mut bound = |field: &str, value: u64, low: u64, high: u64| {
         if !(low..=high).contains(&value) {
             let (why, remedy) = ("is out of bounds", format!("give {low} to {high}"));
-            errors.push(ConfigError::new(ConfigProblem::OutOfBounds, field, value, why, remedy));
+            errors.push(ConfigError::new(
+                ConfigProblem::OutOfBounds,
+                field,
+                value,
+                why,
+                remedy,
+            ));
         }
     };
-    let MqttConfig { receive_maximum, keep_alive_seconds, .. } = &config.mqtt;
-    bound("mqtt.receiveMaximum", receive_maximum.unwrap_or(1).into(), 1, 65_535);
-    bound("mqtt.keepAliveSeconds", keep_alive_seconds.unwrap_or(5).into(), 5, 600);
-    bound("limits.maxInFlightMessages", config.limits.max_in_flight_messages.into(), 1, 100_000);
-    bound("limits.maxInFlightBytes", config.limits.max_in_flight_bytes.into(), 64 * 1024, 1024 * 1024 * 1024);
+    let MqttConfig {
+        receive_maximum,
+        keep_alive_seconds,
+        ..
+    } = &config.mqtt;
+    bound(
+        "mqtt.receiveMaximum",
+        receive_maximum.unwrap_or(1).into(),
+        1,
+        65_535,
+    );
+    bound(
+        "mqtt.keepAliveSeconds",
+        keep_alive_seconds.unwrap_or(5).into(),
+        5,
+        600,
+    );
+    bound(
+        "limits.maxInFlightMessages",
+        config.limits.max_in_flight_messages.into(),
+        1,
+        100_000,
+    );
+    bound(
+        "limits.maxInFlightBytes",
+        config.limits.max_in_flight_bytes.into(),
+        64 * 1024,
+        1024 * 1024 * 1024,
+    );
 }
 
 fn check_topic(field: &str, topic: &str, errors: &mut Vec<ConfigError>) {
     let good = (1..=249).contains(&topic.len())
         && topic != "."
         && topic != ".."
-        && topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        && topic
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !good {
         let remedy = "use 1 to 249 of letters, digits, '.', '_' and '-'";
-        errors.push(ConfigError::new(ConfigProblem::InvalidTopic, field, topic, "is no Kafka topic", remedy));
+        errors.push(ConfigError::new(
+            ConfigProblem::InvalidTopic,
+            field,
+            topic,
+            "is no Kafka topic",
+            remedy,
+        ));
     }
 }
 
 fn valid_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !name.starts_with('-')
         && !name.ends_with('-')
 }

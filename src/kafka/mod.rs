@@ -2,3 +2,10 @@
 
 pub mod connection;
 pub mod endpoint;
+pub mod error;
+pub mod offsets;
+pub mod topic_id;
+
+pub use connection::KafkaConnection;
+pub use error::{ErrorCode, KafkaError};
+pub use topic_id::TopicId;

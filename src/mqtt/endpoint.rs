@@ -89,12 +89,19 @@ impl FromStr for ServerAddress {
             return Err(error("it has credentials in it"));
         }
         let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
-            let (host, behind) = bracketed.split_once(']').ok_or_else(|| error("a bracket is not closed"))?;
+            let (host, behind) = bracketed
+                .split_once(']')
+                .ok_or_else(|| error("a bracket is not closed"))?;
             let port = match behind {
                 "" => None,
-                behind => Some(behind.strip_prefix(':').ok_or_else(|| error("something follows the bracket"))?),
+                behind => Some(
+                    behind
+                        .strip_prefix(':')
+                        .ok_or_else(|| error("something follows the bracket"))?,
+                ),
             };
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| error("the brackets hold no IPv6 address"))?;
+            host.parse::<std::net::Ipv6Addr>()
+                .map_err(|_| error("the brackets hold no IPv6 address"))?;
             (host, port)
         } else {
             match rest.split_once(':') {
@@ -116,7 +123,11 @@ impl FromStr for ServerAddress {
                 _ => return Err(error("the port is not a number from 1 to 65535")),
             },
         };
-        Ok(Self { tls, host: host.to_owned(), port })
+        Ok(Self {
+            tls,
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -166,7 +177,10 @@ mod tests {
             ("mqtt://[::1", "a bracket is not closed"),
             ("mqtt://[broker]", "the brackets hold no IPv6 address"),
             ("mqtt://user:secret@broker", "it has credentials in it"),
-            ("mqtt://broker/path", "the host has a character that no host name has"),
+            (
+                "mqtt://broker/path",
+                "the host has a character that no host name has",
+            ),
         ] {
             assert_eq!(text.parse::<ServerAddress>().unwrap_err().why, why, "{text}");
         }

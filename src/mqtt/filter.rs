@@ -100,7 +100,17 @@ mod tests {
 
     #[test]
     fn filters_of_the_specification_are_judged_as_it_says() {
-        for good in ["#", "+", "sport/tennis/#", "sport/+/player1", "/finance", "+/+", "a//b", "$SYS/#", " "] {
+        for good in [
+            "#",
+            "+",
+            "sport/tennis/#",
+            "sport/+/player1",
+            "/finance",
+            "+/+",
+            "a//b",
+            "$SYS/#",
+            " ",
+        ] {
             assert_eq!(check_filter(good), Ok(()), "{good}");
         }
         for (bad, error) in [
@@ -114,14 +124,21 @@ mod tests {
         ] {
             assert_eq!(check_filter(bad), Err(error), "{bad}");
         }
-        assert_eq!(check_filter(&"a".repeat(MAX_FILTER_BYTES + 1)), Err(FilterError::TooLong));
+        assert_eq!(
+            check_filter(&"a".repeat(MAX_FILTER_BYTES + 1)),
+            Err(FilterError::TooLong)
+        );
     }
 
     #[test]
     fn matching_follows_the_specifications_examples() {
         for (filter, topic, expected) in [
             ("sport/tennis/player1/#", "sport/tennis/player1", true),
-            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            (
+                "sport/tennis/player1/#",
+                "sport/tennis/player1/score/wimbledon",
+                true,
+            ),
             ("sport/+", "sport", false),
             ("sport/+", "sport/", true),
             ("+/+", "/finance", true),
