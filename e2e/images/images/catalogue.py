@@ -17,6 +17,8 @@ from .oci import Layer
 HERE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NONROOT, APPUSER, MOSQUITTO = 65532, 1000, 1883
+# Parts of the C library that ldd does not show: name look-ups load some, and native code inside Kafka's jars wants the others.
+LOADED_BY_NAME = ["libresolv.so.2", "libnss_dns.so.2", "libnss_files.so.2", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libm.so.6"]
 USERS = [("root", 0, "/root"), ("appuser", APPUSER, "/home/appuser"), ("mosquitto", MOSQUITTO, "/mosquitto"), ("nonroot", NONROOT, "/")]
 
 
@@ -61,7 +63,7 @@ def _libraries(programs: Sequence[str], search: str = "", keep_out: str = "/none
                 layer.file(f"lib/{multiarch}/{os.path.basename(library)}", library, 0o755)
         for loader in re.findall(r"^\s*(/lib\S*/ld-linux\S*)", listed, re.M):
             layer.file(loader, loader, 0o755)
-    for name in ("libresolv.so.2", "libnss_dns.so.2", "libnss_files.so.2"):     # loaded by name when a host name is looked up
+    for name in LOADED_BY_NAME:
         for found in glob.glob(f"/lib/{multiarch}/{name}"):
             layer.file(f"lib/{multiarch}/{name}", found, 0o755)
     return layer
@@ -99,7 +101,7 @@ def kafka(_: str = "") -> Tuple[dict, Sequence[Layer]]:
     config = {"Cmd": ["/etc/kafka/docker/run"], "User": "appuser", "WorkingDir": "/", "ExposedPorts": {"9092/tcp": {}},
               "Env": ["PATH=/opt/java/openjdk/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                       "JAVA_HOME=/opt/java/openjdk", "LANG=C.UTF-8"]}
-    return config, [_busybox(), _libraries([*java, *_native_needs()], keep_out=runtime), jvm, jars, scripts]
+    return config, [_busybox(), _libraries([*java, *_native_needs()], f"{runtime}/lib:{runtime}/lib/server", runtime), jvm, jars, scripts]
 
 
 def _native_needs() -> List[str]:
@@ -119,7 +121,7 @@ def mosquitto(_: str = "") -> Tuple[dict, Sequence[Layer]]:
         layer.file("usr/sbin/mosquitto" if program.endswith("/mosquitto") else "usr/bin/" + os.path.basename(program), program, 0o755)
     layer.file("mosquitto/config/mosquitto.conf", os.path.join(HERE, "mosquitto.conf"), 0o644)
     layer.folder("mosquitto/data", 0o777).folder("mosquitto/log", 0o777)
-    libraries = _libraries([*programs, *_native_needs()], search=os.path.join(folder, "lib"))
+    libraries = _libraries([*programs, *_native_needs()], os.path.join(folder, "lib"))
     config = {"Entrypoint": ["/usr/sbin/mosquitto"], "Cmd": ["-c", "/mosquitto/config/mosquitto.conf"],
               "User": f"{MOSQUITTO}:{MOSQUITTO}", "ExposedPorts": {"1883/tcp": {}}, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
     base = _busybox()
