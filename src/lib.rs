@@ -10,6 +10,7 @@ pub mod bridge;
 pub mod bridge_pipeline;
 pub mod broker;
 pub mod controller;
+pub mod crds;
 pub mod edge_cluster;
 pub mod health;
 pub mod kafka;

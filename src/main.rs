@@ -39,7 +39,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Write the custom resource definitions and their reference
+    Crds(tributary::crds::Args),
+}
 
 impl Command {
     /// What is logged when `RUST_LOG` says nothing.
@@ -49,7 +52,9 @@ impl Command {
 }
 
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
-    match command {}
+    match command {
+        Command::Crds(args) => Ok(tributary::crds::run(&args)?),
+    }
 }
 
 /// Runs a room's async `run` on a runtime made for it.

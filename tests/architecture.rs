@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replicator", DATA_PLANE),
     ("probe", DATA_PLANE),
     ("status", &["health", "api"]),
+    ("crds", &["health", "api"]),
     ("edge_cluster", KIND),
     ("bridge_pipeline", KIND),
     ("replication_link", KIND),

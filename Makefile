@@ -1,0 +1,76 @@
+# Every target says what it needs and installs it where it can; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A static binary with its own C library: the same file runs FROM scratch, in Alpine-based images and on any host.
+TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+CARGO_OUT = $(or $(CARGO_TARGET_DIR),target)
+BINARY = $(CARGO_OUT)/$(TARGET)/release/tributary
+KUBE = e2e/cluster/cluster
+# The tools that integration tests start; anything else they need is in the repository.
+TEST_TOOLS = etcd,kube-apiserver,kubectl,kafka,jre,mosquitto,helm
+
+##@ Build
+.PHONY: build
+build: ## the release binary, static, in target/<triple>/release
+	.ci/prerequisites build
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET)
+
+.PHONY: images
+images: build tools ## container images as OCI archives in target/images, no registry needed
+	e2e/images/build --binary $(BINARY)
+	e2e/images/build
+
+.PHONY: tools
+tools: ## third-party tools for tests and clusters, built once into ~/.cache/tributary
+	$(KUBE) tools
+
+.PHONY: generate
+generate: ## what is derived from the sources: crds/, the chart's copy, the reference in docs/
+	.ci/prerequisites build
+	.ci/generate
+
+.PHONY: docs
+docs: ## the book, in target/book
+	.ci/tool mdbook build docs
+
+##@ Check
+.PHONY: lint
+lint: ## formatting, clippy, cargo-deny, chart, samples, scripts
+	.ci/prerequisites build
+	.ci/lint
+
+.PHONY: test
+test: ## unit, property and integration tests (real API server, Kafka, mosquitto; no kubelet)
+	.ci/prerequisites build
+	$(KUBE) tools --only $(TEST_TOOLS)
+	cargo test --locked
+
+.PHONY: e2e
+e2e: images ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list
+	e2e/scenarios/run $(foreach s,$(ONLY),--only $(s))
+
+.PHONY: ci
+ci: ## what CI runs: lint, generate-drift, test, e2e
+	.ci/run
+
+.PHONY: bench
+bench: build ## throughput of bridge and replicator on this machine
+	e2e/bench/run
+
+##@ See it work
+# CLUSTER=current: factory and region as two namespaces of the cluster of your current kubeconfig, images from REGISTRY.
+.PHONY: demo
+demo: ## a factory and a region on this machine, a cut line, and an audit that nothing was lost
+	e2e/demo/run $(if $(CLUSTER),--cluster $(CLUSTER)) $(if $(REGISTRY),--registry $(REGISTRY))
+
+.PHONY: demo-down
+demo-down: ## remove everything that `make demo` made (caches stay)
+	e2e/demo/run --down $(if $(CLUSTER),--cluster $(CLUSTER))
+
+##@ Other
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
