@@ -12,11 +12,11 @@ from typing import Callable, Dict, Iterable, List, Sequence
 from . import pins, recipes
 from .errors import ClusterError
 from .paths import cache_dir
-from .run import host_env, run
+from .run import host_env
 from .ui import say
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tool:
     """One tool: its folder in the cache is NAME-VERSION, `main` the file inside it that `cluster path` prints."""
     name: str
@@ -25,6 +25,7 @@ class Tool:
     build: Callable[[Dict[str, str]], None]     # fills {tool name: temporary folder} for all tools of the same batch
     batch: str = ""                             # tools of one batch are built by one call (one `go build` shares all packages)
     packages: Sequence = ()
+    requires: Sequence[str] = ()                # tools that its recipe uses
 
     @property
     def dir(self) -> str:
@@ -57,6 +58,7 @@ def _catalogue() -> Dict[str, Tool]:
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
+        Tool("kafka-cds", pins.KAFKA, "kafka.jsa", recipes.kafka_cds, requires=["kafka", "jre"]),
         Tool("mosquitto", "2", "bin/mosquitto", recipes.mosquitto),
     ]
     return {t.name: t for t in tools}
@@ -120,6 +122,7 @@ def _build_lock():
 def ensure(names: Sequence[str] = (), node: bool = True) -> None:
     """Make these tools (all when empty) present; `node` also installs the host packages which a node needs."""
     wanted = [tool(n) for n in names] if names else list(CATALOGUE.values())
+    wanted = list(dict.fromkeys([tool(r) for t in wanted for r in t.requires] + wanted))
     if all(t.present for t in wanted) and not (node and node_packages_missing()):
         say(f"tools: all {len(wanted)} present in {cache_dir()}")
         return
@@ -154,8 +157,3 @@ def _build(members: List[Tool]) -> None:
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     say(f"tools: {label} done in {time.monotonic() - started:.0f} s")
-
-
-def version_of(program: str) -> str:
-    """First line of `PROGRAM --version`, for reports."""
-    return run("version", [program, "--version"]).stdout.splitlines()[0]

@@ -97,6 +97,7 @@ def kafka(_: str = "") -> Tuple[dict, Sequence[Layer]]:
     for line in _lines(os.path.join(HERE, "kafka", "commands.txt")):
         name, main_class = line.split()
         scripts.text(f"{home}/bin/{name}.sh", f'#!/bin/sh\nexec "$(dirname "$0")"/kafka-run-class.sh {main_class} "$@"\n', 0o755)
+    scripts.file(home + "/kafka.jsa", tool("kafka-cds").path, 0o644)
     scripts.folder(home + "/logs", 0o777).folder("var/lib/kafka/data", 0o777).folder("mnt/shared/config", 0o777)
     config = {"Cmd": ["/etc/kafka/docker/run"], "User": "appuser", "WorkingDir": "/", "ExposedPorts": {"9092/tcp": {}},
               "Env": ["PATH=/opt/java/openjdk/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -152,7 +153,7 @@ IMAGES: Dict[str, Image] = {
     "pause": Image("tributary.local/pause:1", pause, ["pause"]),
     "tools": Image("tributary.local/tools:1", tools_image),
     "coredns": Image(f"tributary.local/coredns:{pins.COREDNS}", coredns, ["coredns"]),
-    "kafka": Image(f"tributary.local/kafka:{pins.KAFKA}", kafka, ["kafka", "jre"]),
+    "kafka": Image(f"tributary.local/kafka:{pins.KAFKA}", kafka, ["kafka", "jre", "kafka-cds"]),
     "mosquitto": Image("tributary.local/mosquitto:2", mosquitto, ["mosquitto"]),
     "tributary": Image("tributary.local/tributary:dev", tributary),
 }
