@@ -17,10 +17,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// main -> kinds, bridge, replicator, probe, broker, status -> controller, kafka, mqtt, health, telemetry -> api.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
-    ("kafka", &["api"]),
-    ("mqtt", &["api"]),
-    ("health", &["api"]),
     ("telemetry", &["api"]),
+    // Both clients hold credentials: the wrapper that keeps them out of logs is shared, nothing else of telemetry.
+    ("kafka", &["telemetry::Redacted", "api"]),
+    ("mqtt", &["telemetry::Redacted", "api"]),
+    ("health", &["api"]),
     ("controller", &["api"]),
     ("broker", DATA_PLANE),
     ("bridge", DATA_PLANE),
