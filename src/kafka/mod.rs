@@ -4,6 +4,7 @@ pub mod connection;
 pub mod endpoint;
 pub mod error;
 pub mod offsets;
+pub mod positions;
 pub mod topic_id;
 
 pub use connection::KafkaConnection;
