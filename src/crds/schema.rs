@@ -67,7 +67,9 @@ fn kubernetes_type(name: &str) -> Option<&'static str> {
 
 /// A key of a Secret or ConfigMap: said in the table of the field that has it.
 fn is_key_reference(schema: &Value) -> bool {
-    schema["properties"].as_object().is_some_and(|p| p.keys().eq(["key", "name"]))
+    schema["properties"]
+        .as_object()
+        .is_some_and(|p| p.keys().eq(["key", "name"]))
 }
 
 fn type_of(name: &str, field: &Value) -> String {

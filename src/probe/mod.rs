@@ -1,1 +1,7 @@
 //! The load generator and auditor: finds loss, duplicates, disorder, latency.
+
+mod latency;
+mod ledger;
+mod ranges;
+mod sent;
+mod stamp;
