@@ -3,4 +3,6 @@
 pub mod config;
 pub mod pattern;
 pub mod progress;
+pub mod routes;
 pub mod validate;
+pub mod window;

@@ -1,0 +1,485 @@
+//! The messages between MQTT and Kafka, and what each still waits for. Pure: no I/O, no clock of its own.
+//!
+//! A message has a slot for each record it becomes: 0 to 63 for the routes, 64 to 127 for dead letters. A slot is to do,
+//! then sent, then settled. A message leaves the window, and may be acknowledged, when all its slots are settled *and*
+//! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2).
+//!
+//! Bounds: the caller stops reading when [`Window::full`]; one read may bring the count and the bytes above the bound
+//! by one message. Packet IDs that were settled while the connection was down are at most 65,535.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+use super::progress::Reason;
+use crate::mqtt::packet::Message;
+
+/// The first slot of dead letters; the number of slots for routes.
+pub const DEAD_LETTER: u8 = 64;
+/// What an entry costs beside its topic and payload, bytes, roughly.
+const ENTRY_BYTES: usize = 256;
+
+/// A record: a message and one of its slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordId {
+    /// Number of the message.
+    pub message: u64,
+    /// Slot of the record.
+    pub slot: u8,
+}
+
+impl RecordId {
+    /// As one number, which travels through librdkafka and back with the delivery report.
+    pub fn pack(self) -> usize {
+        // 2^57 messages on a 64-bit machine: a million each second for 4,500 years.
+        #[allow(clippy::cast_possible_truncation)]
+        let packed = ((self.message << 7) | u64::from(self.slot)) as usize;
+        packed
+    }
+
+    /// The inverse of [`pack`](Self::pack).
+    pub fn unpack(packed: usize) -> Self {
+        #[allow(clippy::cast_possible_truncation)]
+        let slot = (packed & 0x7F) as u8;
+        Self {
+            message: packed as u64 >> 7,
+            slot,
+        }
+    }
+}
+
+/// Why a route, or the dead-letter topic, does not take a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The route's slot; `None` if no route takes it.
+    pub slot: Option<u8>,
+    /// Why, as a stable word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub text: String,
+}
+
+impl Refusal {
+    /// Whether the same message may be taken later. Routes and payloads do not change while the process runs.
+    fn may_change(&self) -> bool {
+        !matches!(self.reason, Reason::NoRoute | Reason::InvalidPayload)
+    }
+}
+
+/// What a message becomes when it arrives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Slots of the routes that take it.
+    pub routes: u64,
+    /// What refuses it already, without Kafka's opinion.
+    pub refusals: Vec<Refusal>,
+}
+
+/// How the message is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    /// Not at all: QoS 0, or its session is gone.
+    None,
+    /// With this packet ID in the connection that stands.
+    Now(u16),
+    /// It came in an earlier connection of the same session: only if the server sends it again.
+    Again(u16),
+}
+
+/// A message in the window.
+#[derive(Debug)]
+pub struct Entry {
+    /// The message.
+    pub message: Message,
+    /// When it arrived.
+    pub received: Instant,
+    /// When it arrived, milliseconds since 1970: the records' timestamp.
+    pub timestamp: i64,
+    /// What refused it so far; the n-th has the dead-letter slot 64 + n.
+    pub refusals: Vec<Refusal>,
+    /// Payload bytes that a dead letter may carry; `None` is all.
+    pub keep: Option<usize>,
+    ack: Ack,
+    todo: u128,
+    sent: u128,
+    settled: u128,
+    blocked: Vec<Refusal>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.message.payload.len() + self.message.topic.as_str().len() + ENTRY_BYTES
+    }
+
+    fn complete(&self) -> bool {
+        self.todo | self.sent == 0 && self.blocked.is_empty()
+    }
+
+    /// What keeps the message where it is, if neither a route nor the dead-letter topic takes it.
+    pub fn blocked(&self) -> Option<&Refusal> {
+        self.blocked.first()
+    }
+}
+
+/// A message that has left the window.
+#[derive(Debug)]
+pub struct Released {
+    /// Acknowledge with this packet ID, in the order in which `release` yields.
+    pub acknowledge: Option<u16>,
+    /// When it had arrived.
+    pub received: Instant,
+    /// The slots that Kafka took.
+    pub settled: u128,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Window {
+    entries: VecDeque<Entry>,
+    base: u64,
+    /// Every entry before it has nothing to do.
+    cursor: u64,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+    /// Packet IDs of entries that are [`Ack::Again`].
+    awaited: HashMap<u16, u64>,
+    /// Settled while no connection stood: acknowledged when the server sends it again. Value: hash of the content.
+    already: HashMap<u16, u64>,
+    hasher: RandomState,
+}
+
+impl Window {
+    /// An empty window with its bounds.
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            base: 0,
+            cursor: 0,
+            bytes: 0,
+            max_messages,
+            max_bytes,
+            awaited: HashMap::new(),
+            already: HashMap::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Messages in the window.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no message is in the window.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes that they hold, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing more should be read.
+    pub fn full(&self) -> bool {
+        self.entries.len() >= self.max_messages || self.bytes >= self.max_bytes
+    }
+
+    /// The oldest message.
+    pub fn head(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// A message by number.
+    pub fn get(&self, message: u64) -> Option<&Entry> {
+        self.entries.get(self.index(message)?)
+    }
+
+    fn index(&self, message: u64) -> Option<usize> {
+        usize::try_from(message.checked_sub(self.base)?).ok()
+    }
+
+    fn get_mut(&mut self, message: u64) -> Option<&mut Entry> {
+        let index = self.index(message)?;
+        self.entries.get_mut(index)
+    }
+
+    /// Takes a message in. With `dead_letter` what refuses it becomes dead letters, else it blocks.
+    pub fn push(
+        &mut self,
+        message: Message,
+        plan: Plan,
+        dead_letter: bool,
+        received: Instant,
+        timestamp: i64,
+    ) {
+        let ack = if message.qos == 0 {
+            Ack::None
+        } else {
+            Ack::Now(message.pkid)
+        };
+        let mut entry = Entry {
+            message,
+            received,
+            timestamp,
+            refusals: Vec::new(),
+            keep: None,
+            ack,
+            todo: u128::from(plan.routes),
+            sent: 0,
+            settled: 0,
+            blocked: Vec::new(),
+        };
+        for refusal in plan.refusals {
+            entry.refuse(refusal, dead_letter);
+        }
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+    }
+
+    /// The next record to send, in the order of receipt; also yields its message.
+    pub fn next_to_send(&mut self) -> Option<(RecordId, &Entry)> {
+        let mut index = self.index(self.cursor)?;
+        while self.entries.get(index)?.todo == 0 {
+            index += 1;
+            self.cursor += 1;
+        }
+        let entry = self.entries.get(index)?;
+        // A todo that is not 0 has fewer than 128 trailing zeros.
+        #[allow(clippy::cast_possible_truncation)]
+        let slot = entry.todo.trailing_zeros() as u8;
+        Some((
+            RecordId {
+                message: self.cursor,
+                slot,
+            },
+            entry,
+        ))
+    }
+
+    /// A record is with the producer.
+    pub fn sent(&mut self, id: RecordId) {
+        if let Some(entry) = self.get_mut(id.message) {
+            entry.todo &= !(1 << id.slot);
+            entry.sent |= 1 << id.slot;
+        }
+    }
+
+    /// Kafka has the record.
+    pub fn delivered(&mut self, id: RecordId) {
+        if let Some(entry) = self.get_mut(id.message) {
+            entry.sent &= !(1 << id.slot);
+            entry.settled |= 1 << id.slot;
+        }
+    }
+
+    /// Kafka will never take the record. A route's becomes a dead letter if there is a topic for those; a dead letter
+    /// blocks the message.
+    pub fn refused(&mut self, id: RecordId, reason: Reason, text: String, dead_letter: bool) {
+        let cursor = self.cursor;
+        let Some(entry) = self.get_mut(id.message) else {
+            return;
+        };
+        entry.todo &= !(1 << id.slot);
+        entry.sent &= !(1 << id.slot);
+        if id.slot >= DEAD_LETTER {
+            entry.blocked.push(Refusal {
+                slot: Some(id.slot),
+                reason,
+                text,
+            });
+        } else {
+            entry.refuse(
+                Refusal {
+                    slot: Some(id.slot),
+                    reason,
+                    text,
+                },
+                dead_letter,
+            );
+        }
+        self.cursor = cursor.min(id.message);
+    }
+
+    /// A dead letter was too large: it is sent again with at most `keep` bytes of the payload.
+    pub fn shorten(&mut self, id: RecordId, keep: usize) {
+        if let Some(entry) = self.get_mut(id.message) {
+            entry.keep = Some(keep);
+            entry.sent &= !(1 << id.slot);
+            entry.todo |= 1 << id.slot;
+        }
+        self.cursor = self.cursor.min(id.message);
+    }
+
+    /// What blocks the head is tried again, where Kafka may have changed its mind.
+    pub fn retry_head(&mut self) {
+        let Some(entry) = self.entries.front_mut() else {
+            return;
+        };
+        let (again, blocked) = entry
+            .blocked
+            .drain(..)
+            .partition::<Vec<_>, _>(Refusal::may_change);
+        entry.blocked = blocked;
+        for slot in again.iter().filter_map(|refusal| refusal.slot) {
+            entry.todo |= 1 << slot;
+        }
+        self.cursor = self.base;
+    }
+
+    /// The producer is gone: what was sent is to do again, in the order of receipt.
+    ///
+    /// `failed` are records of which it is known that Kafka does not have them. What went to the same topic after such
+    /// a record is sent again too, so that the last record of each key stays the last. `topic_of` tells the topics
+    /// apart by slot.
+    pub fn rewind<T: PartialEq>(&mut self, failed: &[RecordId], topic_of: impl Fn(u8) -> T) {
+        let mut first: Vec<(T, u64)> = Vec::new();
+        for id in failed {
+            let topic = topic_of(id.slot);
+            match first.iter_mut().find(|(t, _)| *t == topic) {
+                Some((_, message)) => *message = (*message).min(id.message),
+                None => first.push((topic, id.message)),
+            }
+            if let Some(entry) = self.get_mut(id.message) {
+                entry.sent |= 1 << id.slot;
+            }
+        }
+        for (entry, number) in self.entries.iter_mut().zip(self.base..) {
+            entry.todo |= std::mem::take(&mut entry.sent);
+            // Dead letters have no order to keep.
+            let mut rest = entry.settled & u128::from(u64::MAX);
+            while rest != 0 {
+                #[allow(clippy::cast_possible_truncation)] // below 128, as above
+                let slot = rest.trailing_zeros() as u8;
+                rest &= rest - 1;
+                if first
+                    .iter()
+                    .any(|(topic, message)| *topic == topic_of(slot) && number > *message)
+                {
+                    entry.settled &= !(1 << slot);
+                    entry.todo |= 1 << slot;
+                }
+            }
+        }
+        self.cursor = self.base;
+    }
+
+    /// The records that are with the producer.
+    pub fn outstanding(&self) -> usize {
+        self.entries.iter().map(|e| e.sent.count_ones() as usize).sum()
+    }
+
+    /// Takes the oldest message out, if it is complete.
+    pub fn release(&mut self) -> Option<Released> {
+        if !self.entries.front()?.complete() {
+            return None;
+        }
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.bytes();
+        self.base += 1;
+        self.cursor = self.cursor.max(self.base);
+        let acknowledge = match entry.ack {
+            Ack::Now(pkid) => Some(pkid),
+            Ack::None => None,
+            Ack::Again(pkid) => {
+                self.awaited.remove(&pkid);
+                self.already.insert(pkid, self.content(&entry.message));
+                None
+            }
+        };
+        Some(Released {
+            acknowledge,
+            received: entry.received,
+            settled: entry.settled,
+        })
+    }
+
+    /// The connection is gone: what it brought can be acknowledged only when it comes again.
+    pub fn disconnected(&mut self) {
+        for (entry, number) in self.entries.iter_mut().zip(self.base..) {
+            if let Ack::Now(pkid) = entry.ack {
+                entry.ack = Ack::Again(pkid);
+                self.awaited.insert(pkid, number);
+            }
+        }
+    }
+
+    /// A connection stands. Without the old session its packet IDs mean nothing any more.
+    pub fn connected(&mut self, session_present: bool) {
+        if session_present {
+            return;
+        }
+        self.already.clear();
+        for message in std::mem::take(&mut self.awaited).into_values() {
+            if let Some(entry) = self.get_mut(message) {
+                entry.ack = Ack::None;
+            }
+        }
+    }
+
+    /// What to do with a message that may have come before: in the same session a packet ID is not used again before
+    /// we acknowledge it, so the same ID with the same content is the same message.
+    pub fn recognise(&mut self, message: &Message) -> Recognised {
+        if message.qos == 0 {
+            return Recognised::New;
+        }
+        if let Some(number) = self.awaited.remove(&message.pkid) {
+            let Some(entry) = self.get_mut(number) else {
+                return Recognised::New;
+            };
+            let same = entry.message.topic == message.topic
+                && entry.message.payload == message.payload
+                && entry.message.oversize == message.oversize;
+            entry.ack = if same { Ack::Now(message.pkid) } else { Ack::None };
+            return if same {
+                Recognised::InFlight
+            } else {
+                Recognised::New
+            };
+        }
+        match self.already.remove(&message.pkid) {
+            Some(content) if content == self.content(message) => Recognised::Settled,
+            _ => Recognised::New,
+        }
+    }
+
+    fn content(&self, message: &Message) -> u64 {
+        let hash = message.oversize.as_ref().map(|o| o.sha256);
+        self.hasher.hash_one((&message.topic, &message.payload, hash))
+    }
+}
+
+impl Entry {
+    fn refuse(&mut self, refusal: Refusal, dead_letter: bool) {
+        if !dead_letter {
+            self.blocked.push(refusal);
+            return;
+        }
+        // A message has at most 64 routes and each refuses at most once between two rewinds.
+        let n = self
+            .refusals
+            .iter()
+            .position(|r| r.slot == refusal.slot)
+            .unwrap_or(self.refusals.len());
+        if n < self.refusals.len() {
+            self.refusals[n] = refusal;
+        } else {
+            self.refusals.push(refusal);
+        }
+        self.todo |= 1_u128 << (usize::from(DEAD_LETTER) + n);
+    }
+}
+
+/// What [`Window::recognise`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// Take it in.
+    New,
+    /// It is in the window already and will be acknowledged from there.
+    InFlight,
+    /// Kafka has it already. It must be acknowledged in its turn: take it in with nothing to do.
+    Settled,
+}
+
+#[cfg(test)]
+mod tests;
