@@ -1,4 +1,4 @@
-//! A connection to an MQTT server, as a subscriber.
+//! A connection to an MQTT server, as a subscriber and publisher.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,13 +11,13 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
-use super::Source;
 use super::credentials::Credentials;
 use super::endpoint::{Protocol, ServerAddress};
 use super::error::MqttError;
 use super::framing::Framing;
-use super::packet::{Codec, CodecError, ConnAck, Connect, Incoming};
+use super::packet::{Codec, CodecError, ConnAck, Connect, Incoming, Publish};
 use super::transport::{self, Stream};
+use super::{Sink, Source};
 
 /// Bound of TCP, TLS, CONNECT and CONNACK together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -323,6 +323,20 @@ impl Source for Connection {
             self.stream.shutdown().await
         })
         .await;
+    }
+}
+
+impl Sink for Connection {
+    fn publish(&mut self, publish: Publish<'_>) -> Result<u16, MqttError> {
+        let pkid = if publish.qos == 0 { 0 } else { self.pkid() };
+        self.codec
+            .publish(publish, pkid, &mut self.out)
+            .map_err(|e| self.protocol(e))?;
+        Ok(pkid)
+    }
+
+    fn queued(&self) -> usize {
+        self.out.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! All that speaks MQTT: what a session needs, and the client behind it.
 //!
-//! [`Source`] is what the bridge sees of a connection. [`connection::Connection`] is the implementation: our own small
+//! [`Source`] is what the bridge sees of a connection, [`Sink`] what a publisher adds. [`connection::Connection`] is the implementation: our own small
 //! event loop over the packet codecs of rumqttc (3.1.1 and 5). Its loop is not rumqttc's, because a bridge must stop
 //! reading while Kafka is slow and still keep the connection alive, must subscribe in a session that an earlier
 //! process began, and must bound what one huge payload takes in memory; rumqttc's event loop does none of the three.
@@ -17,7 +17,21 @@ pub mod transport;
 use std::future::Future;
 
 use error::MqttError;
-use packet::Incoming;
+use packet::{Incoming, Publish};
+
+/// A connected session that messages are sent over. What the server answers comes out of [`Source::next`].
+pub trait Sink: Source {
+    /// Queues a PUBLISH at QoS 0 or 1 and returns its packet ID, 0 at QoS 0. The caller bounds what is queued
+    /// ([`queued`](Self::queued)) and how many packet IDs are in use: at most 65535, and at most the server's Receive
+    /// Maximum.
+    ///
+    /// # Errors
+    /// When the packet cannot be encoded.
+    fn publish(&mut self, publish: Publish<'_>) -> Result<u16, MqttError>;
+
+    /// Bytes that are queued and not yet written to the network.
+    fn queued(&self) -> usize;
+}
 
 /// A connected session: what comes from the server, in order, and what goes back.
 ///

@@ -1,4 +1,4 @@
-//! The packets of a subscriber, the same for MQTT 3.1.1 and 5. Bytes are read and written by rumqttc's codecs.
+//! The packets of a client at QoS 0 and 1, the same for MQTT 3.1.1 and 5. Bytes are read and written by rumqttc's codecs.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc_v4::mqttbytes as v4bytes;
@@ -9,13 +9,20 @@ use rumqttc_v5::mqttbytes::v5;
 use super::endpoint::Protocol;
 use crate::telemetry::Redacted;
 
-/// What a server sends to a subscriber.
+/// What a server sends to a client at QoS 0 and 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// Answer to CONNECT.
     ConnAck(ConnAck),
     /// A message.
     Publish(Message),
+    /// Answer to a PUBLISH of ours at QoS 1.
+    PubAck {
+        /// The PUBLISH's packet ID.
+        pkid: u16,
+        /// What became of the message, or why the server refuses it (5 only; a 3.1.1 server takes everything).
+        result: Result<Accepted, String>,
+    },
     /// Answer to SUBSCRIBE, one entry for each filter: the granted QoS, or why not.
     SubAck {
         /// The SUBSCRIBE's packet ID.
@@ -41,6 +48,15 @@ pub enum Incoming {
     },
 }
 
+/// What a server did with a message that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Someone has subscribed to its topic, or the server does not say.
+    Taken,
+    /// Nobody has (reason 0x10, 5 only): the message is gone.
+    NoSubscriber,
+}
+
 /// Answer to CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnAck {
@@ -54,6 +70,10 @@ pub struct ConnAck {
     pub session_expiry: Option<u32>,
     /// Highest QoS the server knows, if it is not 2 (5 only).
     pub maximum_qos: Option<u8>,
+    /// QoS 1 messages of ours that may be unacknowledged, if it is not 65535 (5 only).
+    pub receive_maximum: Option<u16>,
+    /// Bytes of the largest packet that the server takes, if there is a limit (5 only).
+    pub maximum_packet: Option<u32>,
 }
 
 /// Why the server does not let us in.
@@ -158,6 +178,17 @@ pub struct Connect {
     pub login: Option<(String, Redacted)>,
 }
 
+/// A message to be sent.
+#[derive(Clone, Debug)]
+pub struct Publish<'a> {
+    /// Where to, without wildcards.
+    pub topic: &'a str,
+    /// What.
+    pub payload: Bytes,
+    /// 0 or 1.
+    pub qos: u8,
+}
+
 /// The codec of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Codec(pub Protocol);
@@ -183,7 +214,7 @@ impl Codec {
     /// Reads one packet that `frame` holds as a whole.
     ///
     /// # Errors
-    /// When the bytes are no packet that a server may send to a subscriber.
+    /// When the bytes are no packet that a server may send to a client at QoS 0 and 1.
     pub fn read(self, frame: &mut BytesMut) -> Result<Incoming, CodecError> {
         match self.0 {
             Protocol::V311 => from_v4(v4::Packet::read(frame, usize::MAX)?),
@@ -316,6 +347,40 @@ impl Codec {
         Ok(())
     }
 
+    /// Writes PUBLISH without properties; `pkid` counts at QoS 1 only.
+    ///
+    /// # Errors
+    /// When the topic has a wildcard, or a field is too long for the protocol.
+    pub fn publish(self, publish: Publish<'_>, pkid: u16, out: &mut BytesMut) -> Result<(), CodecError> {
+        let Publish { topic, payload, qos } = publish;
+        let before = out.len();
+        let written = match self.0 {
+            Protocol::V311 => {
+                let qos = match qos {
+                    0 => v4bytes::QoS::AtMostOnce,
+                    _ => v4bytes::QoS::AtLeastOnce,
+                };
+                let mut packet = v4::Publish::from_bytes(topic, qos, payload);
+                packet.pkid = pkid;
+                packet.write(out).map_err(CodecError::from)
+            }
+            Protocol::V5 => {
+                let qos = match qos {
+                    0 => v5bytes::QoS::AtMostOnce,
+                    _ => v5bytes::QoS::AtLeastOnce,
+                };
+                let mut packet = v5::Publish::new(topic, qos, payload, None);
+                packet.pkid = pkid;
+                packet.write(out).map_err(CodecError::from)
+            }
+        };
+        if written.is_err() {
+            // Half a packet would spoil the stream.
+            out.truncate(before);
+        }
+        written.map(drop)
+    }
+
     /// Writes PUBACK with success: four bytes, the same in both versions.
     pub fn puback(pkid: u16, out: &mut BytesMut) {
         let [high, low] = pkid.to_be_bytes();
@@ -355,6 +420,8 @@ fn from_v4(packet: v4::Packet) -> Result<Incoming, CodecError> {
                 keep_alive: None,
                 session_expiry: None,
                 maximum_qos: None,
+                receive_maximum: None,
+                maximum_packet: None,
             })
         }
         v4::Packet::Publish(p) => Incoming::Publish(Message {
@@ -367,6 +434,10 @@ fn from_v4(packet: v4::Packet) -> Result<Incoming, CodecError> {
             properties: None,
             oversize: None,
         }),
+        v4::Packet::PubAck(ack) => Incoming::PubAck {
+            pkid: ack.pkid,
+            result: Ok(Accepted::Taken),
+        },
         v4::Packet::SubAck(ack) => {
             let code = |code: &v4::SubscribeReasonCode| match code {
                 v4::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),
@@ -399,6 +470,18 @@ fn from_v5(packet: v5::Packet) -> Result<Incoming, CodecError> {
             properties: p.properties.and_then(properties),
             oversize: None,
         }),
+        v5::Packet::PubAck(ack) => {
+            use v5::PubAckReason as Reason;
+            let result = match ack.reason {
+                Reason::Success => Ok(Accepted::Taken),
+                Reason::NoMatchingSubscribers => Ok(Accepted::NoSubscriber),
+                refused => Err(with_text(&refused, ack.properties.and_then(|p| p.reason_string))),
+            };
+            Incoming::PubAck {
+                pkid: ack.pkid,
+                result,
+            }
+        }
         v5::Packet::SubAck(ack) => {
             let code = |code: &v5::SubscribeReasonCode| match code {
                 v5::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),
@@ -455,6 +538,8 @@ fn connack_v5(ack: v5::ConnAck) -> ConnAck {
         keep_alive: properties.as_ref().and_then(|p| p.server_keep_alive),
         session_expiry: properties.as_ref().and_then(|p| p.session_expiry_interval),
         maximum_qos: properties.as_ref().and_then(|p| p.max_qos),
+        receive_maximum: properties.as_ref().and_then(|p| p.receive_max),
+        maximum_packet: properties.as_ref().and_then(|p| p.max_packet_size),
     }
 }
 

@@ -216,3 +216,74 @@ fn a_topic_that_is_not_utf8_is_an_error() {
     let mut bytes = BytesMut::from(&[0x30, 0x04, 0x00, 0x01, 0xFF, b'x'][..]);
     assert!(Codec(Protocol::V311).read(&mut bytes).is_err());
 }
+
+#[test]
+fn a_publish_is_read_back_as_it_was_sent() {
+    for codec in BOTH {
+        for qos in [0, 1] {
+            let mut bytes = BytesMut::new();
+            let publish = Publish {
+                topic: "factory/line1/dev7",
+                payload: Bytes::from_static(b"{}"),
+                qos,
+            };
+            codec.publish(publish, 9, &mut bytes).unwrap();
+            let Incoming::Publish(message) = codec.read(&mut bytes).unwrap() else {
+                panic!()
+            };
+            assert_eq!(
+                (message.topic.as_str(), message.qos),
+                ("factory/line1/dev7", qos)
+            );
+            assert_eq!(
+                (&message.payload[..], message.pkid),
+                (&b"{}"[..], u16::from(qos) * 9)
+            );
+            assert!(bytes.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_topic_with_a_wildcard_is_not_sent() {
+    for codec in BOTH {
+        let publish = Publish {
+            topic: "a/+",
+            payload: Bytes::new(),
+            qos: 1,
+        };
+        let mut bytes = BytesMut::from("before");
+        assert!(codec.publish(publish, 1, &mut bytes).is_err());
+        assert_eq!(bytes, "before", "nothing of it reaches the stream");
+    }
+}
+
+#[test]
+fn a_puback_tells_taken_from_unheard_and_refused() {
+    let ack = |reason| {
+        read_v5(&v5::Packet::PubAck(v5::PubAck {
+            pkid: 3,
+            reason,
+            properties: None,
+        }))
+    };
+    for (reason, result) in [
+        (v5::PubAckReason::Success, Ok(Accepted::Taken)),
+        (
+            v5::PubAckReason::NoMatchingSubscribers,
+            Ok(Accepted::NoSubscriber),
+        ),
+        (
+            v5::PubAckReason::NotAuthorized,
+            Err("NotAuthorized".to_owned()),
+        ),
+    ] {
+        assert_eq!(ack(reason), Ok(Incoming::PubAck { pkid: 3, result }));
+    }
+    let taken = Incoming::PubAck {
+        pkid: 3,
+        result: Ok(Accepted::Taken),
+    };
+    let ack = v4::Packet::PubAck(v4::PubAck { pkid: 3 });
+    assert_eq!(read_v4(&ack), Ok(taken));
+}
