@@ -14,7 +14,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What every room may import besides itself. `room::module` allows that module (and what is below it) only.
 ///
-/// main -> kinds, bridge, replicator, probe, broker, status -> controller, kafka, mqtt, health, telemetry -> api.
+/// main -> operator -> kinds, bridge, replicator, probe, broker, status -> controller -> kafka, mqtt, health, telemetry -> api.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("telemetry", &["api"]),
@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kafka", &["telemetry::Redacted", "api"]),
     ("mqtt", &["telemetry::Redacted", "api"]),
     ("health", &["api"]),
-    ("controller", &["api"]),
+    ("controller", &["kafka", "mqtt", "health", "telemetry", "api"]),
+    ("operator", OPERATOR),
     ("broker", DATA_PLANE),
     ("bridge", DATA_PLANE),
     ("replicator", DATA_PLANE),
@@ -33,6 +34,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bridge_pipeline", KIND),
     ("replication_link", KIND),
 ];
+/// Starts the three controllers in one process.
+const OPERATOR: &[&str] =
+    &["edge_cluster", "bridge_pipeline", "replication_link", "controller", "telemetry", "api"];
 /// The data plane runs without Kubernetes: no controller, no kind.
 const DATA_PLANE: &[&str] = &["kafka", "mqtt", "health", "telemetry", "api"];
 /// A kind writes what the data plane reads: one type for both sides.

@@ -45,6 +45,7 @@ reasons! {
     InvalidSpec: "The spec cannot work; the message names field, value, why and remedy.", "Correct the named field.";
     SecretNotFound: "A referenced Secret or ConfigMap does not exist.", "Create it in the object's namespace; the operator goes on by itself.";
     SecretKeyNotFound: "A referenced Secret or ConfigMap has no such key, or its value is empty.", "Add the key; the operator goes on by itself.";
+    CredentialsInvalid: "A referenced Secret or ConfigMap holds something that cannot be used: no PEM, no text.", "Correct its content; a changed Secret is picked up by itself.";
     ClusterNotFound: "clusterRef names an EdgeCluster that does not exist in this namespace.", "Correct clusterRef.name, or create the EdgeCluster.";
     ListenerNotFound: "clusterRef names a listener that the EdgeCluster does not have.", "Correct clusterRef.listener.";
     PodsUnavailable: "A pod cannot be scheduled or started; the message has Kubernetes' own reason.", "See the message: missing image, node resources, volume, quota or admission policy.";

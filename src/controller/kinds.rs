@@ -1,0 +1,124 @@
+//! The three kinds as the shared machinery sees them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+
+use super::Kind;
+use super::cache::{Scope, Trigger};
+use crate::api::{
+    BridgePipeline, BridgePipelineStatus, EdgeCluster, EdgeClusterStatus, Lag, ReplicationLink,
+    ReplicationLinkStatus, Verdict,
+};
+
+macro_rules! kind {
+    ($type:ident, $status:ident, $store:ident, $trigger:ident, $at_rest:ident) => {
+        impl Kind for $type {
+            const KIND: &'static str = stringify!($type);
+            type Status = $status;
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn conditions(status: &$status) -> &[Condition] {
+                &status.conditions
+            }
+
+            fn observed_at(status: &$status) -> Option<Timestamp> {
+                status.observed_at.as_ref().map(|t| t.0)
+            }
+
+            fn bare_status(generation: Option<i64>, now: Timestamp, conditions: Vec<Condition>) -> $status {
+                $status {
+                    observed_generation: generation,
+                    observed_at: Some(Time(now)),
+                    conditions,
+                    ..$status::default()
+                }
+            }
+
+            fn at_rest(status: &$status) -> $status {
+                $at_rest($status { observed_at: None, ..status.clone() })
+            }
+
+            fn store(scope: &Scope) -> &Store<DeserializeGuard<Self>> {
+                &scope.$store
+            }
+
+            fn triggers(scope: &Scope) -> &Trigger<Self> {
+                &scope.$trigger
+            }
+        }
+    };
+}
+
+kind!(EdgeCluster, EdgeClusterStatus, edge_clusters, edge_cluster_trigger, edge_cluster_at_rest);
+kind!(BridgePipeline, BridgePipelineStatus, bridge_pipelines, bridge_pipeline_trigger, bridge_at_rest);
+kind!(ReplicationLink, ReplicationLinkStatus, replication_links, replication_link_trigger, link_at_rest);
+
+/// Disk usage moves all the time; only whole steps of 5% are news.
+fn edge_cluster_at_rest(mut status: EdgeClusterStatus) -> EdgeClusterStatus {
+    for broker in &mut status.brokers {
+        broker.disk_used_percent = broker.disk_used_percent.map(|percent| percent / 5 * 5);
+    }
+    status
+}
+
+/// What is in flight moves with every message; it is news only while the bridge is not in sync.
+fn bridge_at_rest(mut status: BridgePipelineStatus) -> BridgePipelineStatus {
+    if let Some(lag) = &mut status.lag {
+        lag.oldest_seconds = None;
+    }
+    if status.verdict == Some(Verdict::InSync) {
+        status.lag = None;
+    }
+    status
+}
+
+/// In sync, the lag is the noise of records under way. Otherwise the offsets count; what follows from them or from the
+/// time that passes does not.
+fn link_at_rest(mut status: ReplicationLinkStatus) -> ReplicationLinkStatus {
+    status.position_read_at = None;
+    if status.verdict == Some(Verdict::InSync) {
+        status.lag = None;
+        status.topics = Vec::new();
+    }
+    let calm = |lag: &Lag| Lag { offsets: lag.offsets, ..Lag::default() };
+    status.lag = status.lag.as_ref().map(calm);
+    for topic in &mut status.topics {
+        topic.lag = calm(&topic.lag);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(verdict: Verdict, offsets: i64, seconds: i64) -> ReplicationLinkStatus {
+        ReplicationLinkStatus {
+            verdict: Some(verdict),
+            observed_at: Some(Time(Timestamp::from_second(seconds).unwrap())),
+            lag: Some(Lag { offsets, seconds: Some(seconds), ..Lag::default() }),
+            ..ReplicationLinkStatus::default()
+        }
+    }
+
+    fn same(a: &ReplicationLinkStatus, b: &ReplicationLinkStatus) -> bool {
+        ReplicationLink::at_rest(a) == ReplicationLink::at_rest(b)
+    }
+
+    #[test]
+    fn the_noise_of_a_link_in_sync_is_no_news() {
+        assert!(same(&link(Verdict::InSync, 0, 0), &link(Verdict::InSync, 900, 1)));
+    }
+
+    #[test]
+    fn a_lag_that_grows_is_news_and_time_that_passes_is_not() {
+        assert!(!same(&link(Verdict::Disconnected, 10, 1), &link(Verdict::Disconnected, 11, 1)));
+        assert!(same(&link(Verdict::Disconnected, 10, 1), &link(Verdict::Disconnected, 10, 99)));
+        assert!(!same(&link(Verdict::InSync, 10, 1), &link(Verdict::CatchingUp, 10, 1)));
+    }
+}

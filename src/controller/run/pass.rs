@@ -1,0 +1,102 @@
+//! One pass over one object, and what follows from how it ended.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::Resource;
+use tokio::time::timeout;
+
+use super::super::{Conditions, Context, Error, Kind, ObjectKey, Reconciler, Requeue};
+use super::Driver;
+use crate::api::{Reason, condition_type};
+
+/// How long one pass may take; every call in it has a shorter deadline of its own.
+const PASS_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The pass failed in a way that no status tells; it was logged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Error(#[from] Error),
+    #[error("the pass panicked, which is a bug")]
+    Panicked,
+}
+
+pub(super) fn key_of<K: Kind>(object: &DeserializeGuard<K>) -> ObjectKey {
+    let meta = object.meta();
+    ObjectKey::new(K::KIND, meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// When an object is tried again whose pass failed.
+pub(super) fn after_failure<K: Kind>(ctx: &Context, object: &DeserializeGuard<K>) -> Action {
+    Action::requeue(ctx.backoffs().failed(&key_of(object)))
+}
+
+impl<R: Reconciler> Driver<R> {
+    pub(super) async fn pass(&self, ctx: &Context, object: &DeserializeGuard<R::Kind>) -> Result<Action, Failed> {
+        let key = key_of(object);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        let begun = Instant::now();
+        let work = AssertUnwindSafe(timeout(PASS_DEADLINE, self.reconcile(ctx, &key, object))).catch_unwind();
+        let result = match work.await {
+            Ok(Ok(result)) => result.map_err(Failed::Error),
+            Ok(Err(_)) => Err(Error::Timeout { what: format!("reconcile {key}"), after: PASS_DEADLINE }.into()),
+            Err(_) => Err(Failed::Panicked),
+        };
+        ctx.metrics().reconciled(R::Kind::KIND, begun.elapsed(), result.is_err());
+        match result {
+            Ok(Requeue::BackOff) => Ok(Action::requeue(ctx.backoffs().failed(&key))),
+            Ok(requeue) => {
+                ctx.backoffs().reset(&key);
+                Ok(Action::requeue(match requeue {
+                    Requeue::After(wait) => wait,
+                    _ => ctx.options().sample_interval,
+                }))
+            }
+            Err(error) => {
+                tracing::warn!(object = %key, %error, "reconcile failed");
+                Err(error)
+            }
+        }
+    }
+
+    async fn reconcile(
+        &self,
+        ctx: &Context,
+        key: &ObjectKey,
+        object: &DeserializeGuard<R::Kind>,
+    ) -> Result<Requeue, Error> {
+        match &object.0 {
+            // It is being deleted: nothing is created or repaired any more.
+            Ok(object) if object.meta().deletion_timestamp.is_some() => Ok(Requeue::After(ctx.options().status_refresh)),
+            Ok(object) => self.reconciler.reconcile(ctx, object).await,
+            Err(invalid) => report_invalid::<R::Kind>(ctx, key, invalid).await,
+        }
+    }
+}
+
+/// Tells in the object's own status that it cannot be read, and leaves everything that runs for it alone.
+async fn report_invalid<K: Kind>(
+    ctx: &Context,
+    key: &ObjectKey,
+    invalid: &kube::core::error_boundary::InvalidObject,
+) -> Result<Requeue, Error> {
+    let message = format!(
+        "the stored object is not a valid {}: {}; correct it (kubectl edit), or upgrade the operator if it was \
+         written for a newer one; nothing is changed meanwhile",
+        K::KIND,
+        invalid.error
+    );
+    let now = ctx.now();
+    let generation = invalid.metadata.generation;
+    let mut conditions = Conditions::new(&[], generation, now);
+    conditions.no(condition_type::READY, Reason::InvalidSpec, &message);
+    conditions.stalled(Reason::InvalidSpec, &message);
+    let status = K::bare_status(generation, now, conditions.finish());
+    ctx.statuses().write_raw::<K>(ctx, key, invalid.metadata.uid.as_deref(), &status).await?;
+    Ok(Requeue::After(ctx.options().status_refresh))
+}
