@@ -6,9 +6,8 @@ import re
 import sys
 import tempfile
 
-from . import pins
+from . import dns, pins
 from .errors import ClusterError
-from .kube import Api, ApiError
 from .network import Plan, load_plan
 from .node import _write
 from .node_ns import process, spawn
@@ -41,15 +40,10 @@ def install_dns(cluster: Cluster, plan: Plan) -> None:
     _apply(cluster, "CoreDNS", _manifest("coredns.yaml", DNS=plan.dns, COREDNS=pins.COREDNS))
 
 
-def wait_dns(cluster: Cluster, api: Api) -> None:
-    """Wait until CoreDNS serves."""
-    def ready() -> bool:
-        try:
-            status = api.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns").get("status", {})
-        except (ApiError, OSError):
-            return False
-        return status.get("readyReplicas", 0) >= 1 and status.get("updatedReplicas") == status.get("replicas")
-    until(f"CoreDNS of {cluster.name}", ready, 60, log=cluster.log("kubelet"),
+def wait_dns(cluster: Cluster, plan: Plan) -> None:
+    """Wait until the cluster's DNS service answers: that takes a running pod, its endpoints, and kube-proxy's rules."""
+    until(f"DNS of {cluster.name}", lambda: dns.resolves(plan.dns, "kubernetes.default.svc.cluster.local"), 90,
+          log=cluster.log("kubelet"),
           remedy=f"`kubectl --kubeconfig {cluster.kubeconfig} -n kube-system describe pod -l k8s-app=kube-dns`")
 
 

@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Iterable, List
 
 from . import addons, cgroups, control_plane, images, network, node, node_ns, pki, tools
 from .errors import ClusterError
 from .kube import Api
-from .paths import CLUSTER_DIR, REPO, Cluster, clusters_dir, known_clusters
+from .paths import REPO, Cluster, clusters_dir, known_clusters
 from .run import host_env
 from .ui import say
 
@@ -82,19 +83,20 @@ def up(cluster: Cluster) -> None:
         pki.make(cluster, plan)
         control_plane.start_api_server(cluster, init, plan)
         node.wait_containerd(cluster, init)
-        images.load(cluster, [a for a in images.archives() if os.path.basename(a)[:-4] in images.BASE])
-        api = control_plane.wait_ready(cluster, init, plan)
-        say("API server ready", cluster.name)
-        control_plane.start_loops(cluster, init, plan)
-        node.start_kubelet(cluster, init, plan)
-        node.start_proxy(cluster, init, plan)
-        addons.start_policies(cluster, init, plan)
-        addons.install_dns(cluster, plan)
-        addons.install_volumes(cluster, init)
-        images.load(cluster, images.archives())
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(images.load, cluster, images.archives())
+            api = control_plane.wait_ready(cluster, init, plan)
+            say("API server ready", cluster.name)
+            control_plane.start_loops(cluster, init, plan)
+            node.start_kubelet(cluster, init, plan)
+            node.start_proxy(cluster, init, plan)
+            addons.start_policies(cluster, init, plan)
+            addons.install_dns(cluster, plan)
+            addons.install_volumes(cluster, init)
+            loading.result()
         node.wait_ready(cluster, init, api)
         say("node ready", cluster.name)
-        addons.wait_dns(cluster, api)
+        addons.wait_dns(cluster, plan)
         addons.wait_policies(cluster, init)
     say(f"up: export KUBECONFIG={cluster.kubeconfig}", cluster.name)
 
@@ -116,8 +118,6 @@ def down(cluster: Cluster) -> None:
         if existed:
             addons.write_names()
             say("down", cluster.name)
-    with contextlib.suppress(OSError):
-        os.remove(os.path.join(clusters_dir(), f".{cluster.name}.lock"))
 
 
 def status(cluster: Cluster) -> dict:
@@ -157,6 +157,3 @@ def chosen(names: Iterable[str], everything: bool) -> List[Cluster]:
     if everything:
         return [Cluster(n) for n in known_clusters()]
     return [Cluster(n) for n in dict.fromkeys(names)]
-
-
-__all__ = ["CLUSTER_DIR", "chosen", "down", "each", "prepare", "status", "up"]

@@ -66,6 +66,8 @@ def start_loops(cluster: Cluster, init: int, plan: Plan) -> None:
                "cluster-signing-key-file=ca.key"),
         "--use-service-account-credentials=true", "--allocate-node-cidrs=true", f"--cluster-cidr={plan.pods}",
         f"--node-cidr-mask-size={mask}", f"--service-cluster-ip-range={plan.services}",
+        # Its start is a burst of small calls: with the default of 20 a second it takes 5 s.
+        "--kube-api-qps=300", "--kube-api-burst=600",
         # A node that hangs is noticed in seconds here, as the scenarios expect; the defaults suit thousands of nodes.
         "--node-monitor-period=2s", "--node-monitor-grace-period=20s"])
     _loop(cluster, init, "kube-scheduler", "scheduler", [])

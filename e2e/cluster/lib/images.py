@@ -1,7 +1,7 @@
 """Images of a running cluster: imported from OCI archives, since there is no registry."""
-import hashlib
 import json
 import os
+import subprocess
 import tarfile
 from typing import Dict, List, Sequence
 
@@ -11,15 +11,14 @@ from .paths import Cluster, images_dir
 from .run import CLEAN_ENV
 from .ui import say
 
-import subprocess
-
 BASE = ("pause", "tools", "coredns")        # archives which a cluster needs itself
 
 
 def archives() -> List[str]:
-    """All archives that `e2e/images/build` left."""
+    """All archives that `e2e/images/build` left, those first which a cluster needs to start."""
     folder = images_dir()
-    found = sorted(f for f in os.listdir(folder) if f.endswith(".tar")) if os.path.isdir(folder) else []
+    found = [f for f in os.listdir(folder) if f.endswith(".tar")] if os.path.isdir(folder) else []
+    found.sort(key=lambda f: (f[:-4] not in BASE, f))
     return [os.path.join(folder, f) for f in found]
 
 
@@ -59,12 +58,3 @@ def load(cluster: Cluster, paths: Sequence[str]) -> int:
         count += 1
         say(f"loaded {', '.join(wanted)}", cluster.name)
     return count
-
-
-def fingerprint(path: str) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        for chunk in iter(lambda: f.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import List
 
 from .errors import ClusterError
-from .node_ns import enter, exec_in, in_net
+from .node_ns import exec_in, in_net
 from .paths import Cluster
 from .run import run
 
@@ -167,6 +167,3 @@ table ip tributary {{
 def disconnect(cluster: Cluster) -> None:
     """Remove the host's end if it still exists (it goes with the node's namespace, this is for half-made ones)."""
     run(f"network of {cluster.name}", ["ip", "link", "delete", cluster.host_link], check=False)
-
-
-__all__ = ["Plan", "connect", "disconnect", "enter", "load_plan", "machine_lock"]

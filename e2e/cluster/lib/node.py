@@ -3,12 +3,13 @@ path is its own, so the usual fixed ones are used."""
 import json
 import os
 import subprocess
+from datetime import datetime
 
 from .cgroups import is_v2
 from .control_plane import PKI
 from .kube import Api, ApiError
 from .network import Plan
-from .node_ns import enter, process, spawn
+from .node_ns import enter, process, spawn, started_at
 from .paths import Cluster
 from .run import CLEAN_ENV
 from .tools import tool
@@ -124,12 +125,25 @@ def start_proxy(cluster: Cluster, init: int, plan: Plan) -> None:
 
 
 def node_ready(cluster: Cluster, api: Api) -> bool:
-    """Whether the node's Ready condition is true."""
+    """Whether the node's Ready condition is true, said by the kubelet that runs now: after a reboot the API server still has the
+    old one's word."""
     try:
         conditions = api.get(f"/api/v1/nodes/{cluster.name}")["status"].get("conditions", [])
+        ready = next((c for c in conditions if c["type"] == "Ready"), None)
+        if not ready or ready["status"] != "True":
+            return False
+        started = started_at(cluster, "kubelet")
+        if _seconds(ready["lastHeartbeatTime"]) >= started:         # a new node
+            return True
+        lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{cluster.name}")
+        return _seconds(lease["spec"]["renewTime"]) >= started      # one that came back with nothing new to say
     except (ApiError, OSError):
         return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _seconds(moment: str) -> float:
+    """A Kubernetes time, which is cut to whole seconds, as the latest moment since the epoch that it may mean."""
+    return datetime.strptime(moment[:19] + "+0000", "%Y-%m-%dT%H:%M:%S%z").timestamp() + 1
 
 
 def wait_ready(cluster: Cluster, init: int, api: Api) -> None:

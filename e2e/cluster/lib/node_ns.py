@@ -111,18 +111,24 @@ def process(cluster: Cluster, init: int, name: str) -> Optional[int]:
     return record["pid"] if alive else None
 
 
+def started_at(cluster: Cluster, name: str) -> float:
+    """When we last started a daemon, in seconds since the epoch; 0 if never."""
+    try:
+        return os.stat(_record(cluster, name)).st_mtime
+    except OSError:
+        return 0
+
+
 def spawn(cluster: Cluster, init: int, name: str, argv: Sequence[str], mount: bool = True, env: Optional[dict] = None) -> None:
     """Start a daemon in the node unless it runs; its output is appended to log/NAME.log. It becomes a child of the init."""
     if process(cluster, init, name):
         return
     log = cluster.log(name)
     inner = "/node/log/%s.log" % name if mount else log
-    # The shell's background job outlives it and is adopted by the node's init; setsid keeps its pid. The first line printed is
-    # the pid in the node, the second its start time.
-    script = ('log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null & '
-              'echo $!')
+    # The shell's background job outlives it and is adopted by the node's init; setsid keeps its pid, which is the node's own.
+    script = 'log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null & echo $!'
     done = subprocess.run(enter(init, ["/bin/sh", "-c", script, "sh", inner, *argv], mount), capture_output=True, text=True,
-                          env={**CLEAN_ENV, **(env or {})}, timeout=20)
+                          env={**CLEAN_ENV, **(env or {})}, timeout=20, cwd="/")
     if done.returncode != 0 or not done.stdout.strip().isdigit():
         raise ClusterError(f"start {name}", done.stderr.strip() or "no process id", "run `cluster status`", log)
     pid = int(done.stdout)

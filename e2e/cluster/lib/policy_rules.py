@@ -136,14 +136,14 @@ def _chain(name: str, rules: List[str]) -> str:
 
 
 def _hooks(pods: List[Pod], verdicts: Dict[str, List[str]]) -> List[str]:
-    """The base chains. Answers always pass; a pod always reaches itself (through its own Service); what the node itself sends,
-    such as the kubelet's probes, is not forwarded and therefore always arrives, as the API demands."""
+    """The base chains. Answers always pass, but a policy that comes later also stops connections which exist. A pod always reaches
+    itself (through its own Service). What the node sends, such as the kubelet's probes, is not forwarded and always arrives."""
     own = _set(f"{_ip(p)} . {_ip(p)}" for p in pods)
     lines = ["  set itself { type ipv4_addr . ipv4_addr; " + (f"elements = {own}; " if pods else "") + "}"]
     for direction in DIRECTIONS:
         elements = ", ".join(verdicts[direction])
         lines.append(f"  map {direction} {{ type ipv4_addr : verdict; " + (f"elements = {{ {elements} }}; " if elements else "") + "}")
-    passing = "ct state established,related accept; ip saddr . ip daddr @itself accept;"
+    passing = "ct direction reply accept; ct state related accept; ip saddr . ip daddr @itself accept;"
     lines.append(f"  chain egress-forward {{ type filter hook forward priority 10; policy accept; {passing} ip saddr vmap @egress; }}")
     lines.append(f"  chain egress-node {{ type filter hook input priority 10; policy accept; {passing} ip saddr vmap @egress; }}")
     lines.append(f"  chain ingress-forward {{ type filter hook forward priority 11; policy accept; {passing} ip daddr vmap @ingress; }}")

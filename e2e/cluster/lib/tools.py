@@ -51,7 +51,7 @@ def _catalogue() -> Dict[str, Tool]:
     tools = [
         Tool("etcd", pins.ETCD, "etcd", recipes.etcd),
         *[Tool(n, pins.KUBERNETES, n, recipes.kubernetes, batch="kubernetes") for n in k8s],
-        Tool("coredns", pins.COREDNS, "coredns", recipes.go_install("github.com/coredns/coredns", pins.COREDNS)),
+        Tool("coredns", pins.COREDNS, "coredns", recipes.coredns),
         Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner",
              recipes.go_install("github.com/rancher/local-path-provisioner", pins.LOCAL_PATH)),
         Tool("helm", pins.HELM, "helm", recipes.go_install("helm.sh/helm/v4/cmd/helm", pins.HELM)),
