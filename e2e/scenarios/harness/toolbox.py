@@ -1,0 +1,61 @@
+"""A pod beside each site's Kafka with Kafka's own tools, a shell and tributary: what an operator would start to look around, and
+where the probe runs. It knows nothing of the operator: what it reads, it reads from Kafka and MQTT as any client does."""
+from typing import Dict, List, Optional
+
+from .errors import StepFailed
+from .sites import Site, World
+
+NAME = "toolbox"
+WORK = "/work"
+TRIBUTARY = f"{WORK}/tributary"
+
+
+def pod(world: World, site: Site) -> dict:
+    """Its manifest. The binary comes by the init container that brokers use too."""
+    locked = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    mounts = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]
+    volumes: List[dict] = [{"name": "work", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
+    if site is world.factory:
+        mounts.append({"name": "mqtt", "mountPath": "/mqtt", "readOnly": True})
+        volumes.append({"name": "mqtt", "secret": {"secretName": "mqtt"}})
+    return {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME, "namespace": site.namespace, "labels": {"app": NAME}},
+        "spec": {
+            "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "enableServiceLinks": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000,
+                                "seccompProfile": {"type": "RuntimeDefault"}},
+            "initContainers": [{"name": "tributary", "image": world.images["tributary"], "args": ["broker", "install", "--to", WORK],
+                                "securityContext": locked, "volumeMounts": mounts[:1]}],
+            "containers": [{"name": "toolbox", "image": world.images["kafka"], "command": ["sleep", "1000000"], "securityContext": locked,
+                            "env": [{"name": "KAFKA_HEAP_OPTS", "value": "-Xmx160m"}, {"name": "LOG_DIR", "value": "/tmp"}],
+                            "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "768Mi"}}, "volumeMounts": mounts}],
+            "volumes": volumes}}
+
+
+def ensure(world: World, site: Site) -> None:
+    """Start it, or leave it running."""
+    found = site.kube.get("pod", NAME, site.namespace)
+    if not found or found["status"].get("phase") != "Running":
+        site.kube.delete("pod", NAME, site.namespace)
+        site.kube.apply(pod(world, site))
+    site.kube.wait_pod(site.namespace, NAME, 90)
+
+
+def sh(site: Site, script: str, timeout: float = 60, check: bool = True, input: Optional[str] = None) -> str:
+    """Output of a shell script in the toolbox."""
+    return site.kube.exec(site.namespace, NAME, ["sh", "-c", script], input=input, timeout=timeout, check=check).stdout
+
+
+def kafka(site: Site, tool: str, *arguments: str, timeout: float = 90) -> str:
+    """Output of one of Kafka's own tools, such as kafka-topics.sh."""
+    done = site.kube.exec(site.namespace, NAME, [f"/opt/kafka/bin/{tool}", *arguments], timeout=timeout, check=False)
+    if done.returncode != 0:
+        raise StepFailed(f"{tool} in {site.name}", (done.stderr or done.stdout)[-800:], f"kubectl -n {site.namespace} exec {NAME} -- sh")
+    return done.stdout
+
+
+def end_offsets(site: Site, bootstrap: str, topic: str) -> Dict[int, int]:
+    """{partition: end offset} as Kafka tells any client."""
+    lines = kafka(site, "kafka-get-offsets.sh", "--bootstrap-server", bootstrap, "--topic", topic).split()
+    rows = [line.rsplit(":", 2) for line in lines if line.startswith(topic + ":")]
+    return {int(partition): int(offset) for _, partition, offset in rows}
