@@ -1,0 +1,169 @@
+//! One partition's progress: from records in flight to a position that never passes an unacknowledged one. Pure.
+
+use std::collections::VecDeque;
+
+/// What is known of the last record before a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Next source offset that the target does not have.
+    pub next_offset: i64,
+    /// Leader epoch of the last record before it (KIP-320), when known.
+    pub leader_epoch: Option<i32>,
+    /// Timestamp of that record in milliseconds since 1970, when known.
+    pub timestamp: Option<i64>,
+}
+
+/// A record's place and size, as it was handed to the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Source offset.
+    pub offset: i64,
+    /// Leader epoch of its batch.
+    pub leader_epoch: Option<i32>,
+    /// Its timestamp in milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// Bytes of key, value and headers.
+    pub bytes: u32,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    sent: Sent,
+    acknowledged: bool,
+}
+
+/// Turns acknowledgements, in whatever order, into a contiguous position.
+///
+/// Its memory is bounded by the producer's queue: one entry per record that waits for its acknowledgement.
+#[derive(Debug)]
+pub struct Tracker {
+    /// Below this, everything was handed to the producer or is known to be no record.
+    seen: i64,
+    /// Last record that is acknowledged with all before it.
+    last: Option<Sent>,
+    start: Position,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: u64,
+    records: u64,
+    bytes: u64,
+}
+
+impl Tracker {
+    /// Starts at a position that the target has everything before.
+    #[must_use]
+    pub fn new(start: Position) -> Self {
+        Self {
+            seen: start.next_offset,
+            last: None,
+            start,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A record was handed to the producer. False, and nothing changes, when it was seen before: a consumer that was
+    /// rewound must not produce it twice within one session.
+    #[must_use]
+    pub fn sent(&mut self, sent: Sent) -> bool {
+        if sent.offset < self.seen {
+            return false;
+        }
+        self.seen = sent.offset + 1;
+        self.in_flight_bytes += u64::from(sent.bytes);
+        self.in_flight.push_back(InFlight {
+            sent,
+            acknowledged: false,
+        });
+        true
+    }
+
+    /// Whether the record at `offset` is still to be handed to the producer.
+    #[must_use]
+    pub fn wants(&self, offset: i64) -> bool {
+        offset >= self.seen
+    }
+
+    /// The target has the record at `offset`. Unknown offsets are ignored: they were acknowledged before.
+    pub fn acknowledged(&mut self, offset: i64) {
+        let Ok(index) = self
+            .in_flight
+            .binary_search_by_key(&offset, |entry| entry.sent.offset)
+        else {
+            return;
+        };
+        if let Some(entry) = self.in_flight.get_mut(index) {
+            entry.acknowledged = true;
+        }
+        while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.acknowledged) {
+            self.in_flight_bytes -= u64::from(entry.sent.bytes);
+            self.records += 1;
+            self.bytes += u64::from(entry.sent.bytes);
+            self.last = Some(entry.sent);
+        }
+    }
+
+    /// The consumer's own position is `next`: what lies below it is handed over, or is no record (a transaction's
+    /// marker, an aborted record, a hole left by compaction).
+    pub fn passed(&mut self, next: i64) {
+        self.seen = self.seen.max(next);
+    }
+
+    /// The position that may be stored: everything before it is on the target.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let next_offset = self
+            .in_flight
+            .front()
+            .map_or(self.seen, |entry| entry.sent.offset);
+        match self.last {
+            Some(last) => Position {
+                next_offset,
+                leader_epoch: last.leader_epoch.or(self.start.leader_epoch),
+                timestamp: last.timestamp,
+            },
+            None => Position {
+                next_offset,
+                ..self.start
+            },
+        }
+    }
+
+    /// Bytes of records that wait for their acknowledgement.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
+    }
+
+    /// Whether nothing waits for its acknowledgement.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Records acknowledged since the start.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Bytes of the records acknowledged since the start.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Size of the record at `offset` while it waits for its acknowledgement.
+    #[must_use]
+    pub fn size_of(&self, offset: i64) -> Option<u32> {
+        let index = self
+            .in_flight
+            .binary_search_by_key(&offset, |entry| entry.sent.offset)
+            .ok()?;
+        self.in_flight.get(index).map(|entry| entry.sent.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
