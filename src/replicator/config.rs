@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kafka::endpoint::KafkaEndpointFile;
 
-pub use selection::{POSITIONS_TOPIC, Refusal, TopicSelection, collisions};
+pub use selection::{Refusal, TopicSelection, collisions};
 
 /// Most patterns in `include` and in `deny`.
 pub const MAX_PATTERNS: usize = 100;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// What is known of the last record before a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct Reached {
     /// Next source offset that the target does not have.
     pub next_offset: i64,
     /// Leader epoch of the last record before it (KIP-320), when known.
@@ -41,7 +41,7 @@ pub struct Tracker {
     seen: i64,
     /// Last record that is acknowledged with all before it.
     last: Option<Sent>,
-    start: Position,
+    start: Reached,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: u64,
     records: u64,
@@ -51,7 +51,7 @@ pub struct Tracker {
 impl Tracker {
     /// Starts at a position that the target has everything before.
     #[must_use]
-    pub fn new(start: Position) -> Self {
+    pub fn new(start: Reached) -> Self {
         Self {
             seen: start.next_offset,
             last: None,
@@ -63,12 +63,11 @@ impl Tracker {
         }
     }
 
-    /// A record was handed to the producer. False, and nothing changes, when it was seen before: a consumer that was
-    /// rewound must not produce it twice within one session.
-    #[must_use]
-    pub fn sent(&mut self, sent: Sent) -> bool {
-        if sent.offset < self.seen {
-            return false;
+    /// A record was handed to the producer. Only one that it [`wants`](Self::wants): any other is ignored, so that
+    /// the order of offsets holds.
+    pub fn sent(&mut self, sent: Sent) {
+        if !self.wants(sent.offset) {
+            return;
         }
         self.seen = sent.offset + 1;
         self.in_flight_bytes += u64::from(sent.bytes);
@@ -76,10 +75,10 @@ impl Tracker {
             sent,
             acknowledged: false,
         });
-        true
     }
 
-    /// Whether the record at `offset` is still to be handed to the producer.
+    /// Whether the record at `offset` is still to be handed to the producer: a consumer that was rewound must not have it
+    /// produced twice within one session.
     #[must_use]
     pub fn wants(&self, offset: i64) -> bool {
         offset >= self.seen
@@ -112,18 +111,18 @@ impl Tracker {
 
     /// The position that may be stored: everything before it is on the target.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> Reached {
         let next_offset = self
             .in_flight
             .front()
             .map_or(self.seen, |entry| entry.sent.offset);
         match self.last {
-            Some(last) => Position {
+            Some(last) => Reached {
                 next_offset,
                 leader_epoch: last.leader_epoch.or(self.start.leader_epoch),
                 timestamp: last.timestamp,
             },
-            None => Position {
+            None => Reached {
                 next_offset,
                 ..self.start
             },

@@ -3,21 +3,21 @@
 //! A position is never corrected: it is good as it stands, or the partition stops with the range that is missing. The
 //! decision what then to do is a person's (`tributary replicator … resume`).
 
-use uuid::Uuid;
+use crate::kafka::topic_id::TopicId;
 
 use super::config::Start;
 use super::progress::StopReason;
-use super::tracker::Position;
+use super::tracker::Reached;
 
 /// A position as it was read from the target (or is remembered from before a reconnect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The source's topic that it belongs to.
-    pub topic_id: Uuid,
+    pub topic_id: TopicId,
     /// The target's topic that the records went to, when the position says so.
-    pub target_topic_id: Option<Uuid>,
+    pub target_topic_id: Option<TopicId>,
     /// The position.
-    pub position: Position,
+    pub position: Reached,
 }
 
 /// What is stored for a partition.
@@ -37,7 +37,7 @@ pub enum Stored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceFacts {
     /// ID of the topic which has the name now.
-    pub topic_id: Uuid,
+    pub topic_id: TopicId,
     /// First offset that is still held.
     pub log_start: i64,
     /// Offset that the next record will get: the high watermark.
@@ -59,7 +59,7 @@ pub enum EpochEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetFacts {
     /// ID of the topic which has the name now.
-    pub topic_id: Uuid,
+    pub topic_id: TopicId,
     /// Offset that its next record will get.
     pub log_end: i64,
 }
@@ -68,9 +68,9 @@ pub struct TargetFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on from a stored position.
-    Resume(Position),
+    Resume(Reached),
     /// Store this position, then start from it.
-    Begin(Position),
+    Begin(Reached),
     /// Stand still.
     Stop {
         /// Why.
@@ -84,7 +84,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The topic that the offsets belong to.
-    pub topic_id: Uuid,
+    pub topic_id: TopicId,
     /// First missing offset.
     pub from: i64,
     /// First offset after them; absent when it cannot be known.
@@ -144,14 +144,14 @@ fn judge_known(known: Known, source: SourceFacts, target: Option<TargetFacts>) -
 }
 
 fn begin(next_offset: i64) -> Verdict {
-    Verdict::Begin(Position {
+    Verdict::Begin(Reached {
         next_offset,
         leader_epoch: None,
         timestamp: None,
     })
 }
 
-fn below_log_start(topic_id: Uuid, from: i64, log_start: i64) -> Verdict {
+fn below_log_start(topic_id: TopicId, from: i64, log_start: i64) -> Verdict {
     stop(
         StopReason::BelowLogStart,
         Some(Missing {

@@ -6,8 +6,6 @@ use regex::{Regex, RegexBuilder};
 
 use super::{Invalid, MAX_PATTERN_LENGTH, MAX_PATTERNS, Naming, TopicsConfig};
 
-/// The compacted topic on the target which holds positions.
-pub const POSITIONS_TOPIC: &str = "__tributary_positions";
 /// Kafka's longest topic name, in bytes.
 const MAX_TOPIC_LENGTH: usize = 249;
 /// Bound of one compiled pattern, in bytes.

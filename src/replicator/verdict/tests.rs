@@ -1,16 +1,18 @@
 use proptest::prelude::*;
 
+use uuid::Uuid;
+
 use super::*;
 
-const TOPIC: Uuid = Uuid::from_u128(1);
-const OTHER: Uuid = Uuid::from_u128(2);
-const TARGET: Uuid = Uuid::from_u128(3);
+const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
+const OTHER: TopicId = TopicId(Uuid::from_u128(2));
+const TARGET: TopicId = TopicId(Uuid::from_u128(3));
 
 fn known(next_offset: i64, leader_epoch: Option<i32>) -> Known {
     Known {
         topic_id: TOPIC,
         target_topic_id: Some(TARGET),
-        position: Position {
+        position: Reached {
             next_offset,
             leader_epoch,
             timestamp: None,
@@ -153,7 +155,7 @@ fn the_first_run_starts_where_the_file_says() {
 #[test]
 fn a_new_partition_begins_at_zero_or_reports_what_it_lost() {
     let verdict = judge(Stored::NewPartition, source(0, 20), target(0));
-    assert!(matches!(verdict, Verdict::Begin(Position { next_offset: 0, .. })));
+    assert!(matches!(verdict, Verdict::Begin(Reached { next_offset: 0, .. })));
     let verdict = judge(Stored::NewPartition, source(5, 20), target(0));
     assert_eq!(stopped(verdict), (StopReason::BelowLogStart, Some((0, Some(5)))));
 }
