@@ -35,8 +35,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replication_link", KIND),
 ];
 /// Starts the three controllers in one process.
-const OPERATOR: &[&str] =
-    &["edge_cluster", "bridge_pipeline", "replication_link", "controller", "telemetry", "api"];
+const OPERATOR: &[&str] = &[
+    "edge_cluster",
+    "bridge_pipeline",
+    "replication_link",
+    "controller",
+    "telemetry",
+    "api",
+];
 /// The data plane runs without Kubernetes: no controller, no kind.
 const DATA_PLANE: &[&str] = &["kafka", "mqtt", "health", "telemetry", "api"];
 /// A kind writes what the data plane reads: one type for both sides.

@@ -56,11 +56,18 @@ pub(super) struct ApplyMemory(Mutex<HashMap<(String, String, String), (u64, u64)
 
 impl ApplyMemory {
     fn get(&self, key: &(String, String, String)) -> Option<(u64, u64)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied()
     }
 
     fn set(&self, key: (String, String, String), value: (u64, u64)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, value);
     }
 
     fn remove(&self, key: &(String, String, String)) {
@@ -82,7 +89,8 @@ impl Context {
     /// [`Error::OwnershipConflict`] when an object of this name belongs to someone else, which is then left alone;
     /// [`Error::StillDeleting`] when it belongs to an earlier owner of the same name; else what the API server says.
     pub async fn apply<K: Kind, T: Owned>(&self, owner: &K, desired: &T) -> Result<Applied, Error> {
-        self.apply_with(owner.meta().uid.as_deref(), K::KIND, &owner.name_any(), desired).await
+        self.apply_with(owner.meta().uid.as_deref(), K::KIND, &owner.name_any(), desired)
+            .await
     }
 
     /// Applies an object without owner, which outlives the object it was made for. It is recognised by its labels.
@@ -104,14 +112,24 @@ impl Context {
         let name = desired.name_any();
         let kind = T::kind(&()).into_owned();
         let what = || format!("{kind} {namespace}/{name}");
-        let wanted = hash_of(desired).map_err(|message| Error::Serialize { what: what(), message })?;
+        let wanted = hash_of(desired).map_err(|message| Error::Serialize {
+            what: what(),
+            message,
+        })?;
         let key = (kind.clone(), namespace.clone(), name.clone());
 
-        let live = match self.caches().scope(&namespace).map_or(Cached::NotWatched, |s| T::cached(s, &namespace, &name)) {
+        let live = match self
+            .caches()
+            .scope(&namespace)
+            .map_or(Cached::NotWatched, |s| T::cached(s, &namespace, &name))
+        {
             Cached::Present(meta) => Some(*meta),
             // Absent may also mean that our label was taken off, or that the watch lags behind.
             Cached::Absent | Cached::NotWatched => self
-                .call(|| format!("read {}", what()), self.api::<T>(&namespace).get_metadata_opt(&name))
+                .call(
+                    || format!("read {}", what()),
+                    self.api::<T>(&namespace).get_metadata_opt(&name),
+                )
                 .await?
                 .map(|found| found.metadata),
         };
@@ -124,16 +142,28 @@ impl Context {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(desired);
         let call = self.api::<T>(&namespace);
-        let after = self.call(|| format!("apply {}", what()), call.patch_metadata(&name, &params, &patch)).await?.metadata;
+        let after = self
+            .call(
+                || format!("apply {}", what()),
+                call.patch_metadata(&name, &params, &patch),
+            )
+            .await?
+            .metadata;
         self.applied().set(key, (wanted, fingerprint(&after)));
         let before = live.and_then(|meta| meta.resource_version);
-        Ok(if before.is_some() && before == after.resource_version { Applied::Unchanged } else { Applied::Written })
+        Ok(if before.is_some() && before == after.resource_version {
+            Applied::Unchanged
+        } else {
+            Applied::Written
+        })
     }
 
     /// Drops what is remembered of watched objects that no longer exist.
     pub(super) fn forget_applied(&self) {
         let exists = |kind: &str, namespace: &str, name: &str| {
-            let Some(scope) = self.caches().scope(namespace) else { return false };
+            let Some(scope) = self.caches().scope(namespace) else {
+                return false;
+            };
             scope.holds(kind, namespace, name).unwrap_or(true)
         };
         self.applied().retain(exists);
@@ -148,18 +178,28 @@ impl Context {
         let kind = T::kind(&()).into_owned();
         let what = || format!("{kind} {namespace}/{name}");
         let api = self.api::<T>(&namespace);
-        let Some(live) = self.call(|| format!("read {}", what()), api.get_metadata_opt(name)).await? else {
+        let Some(live) = self
+            .call(|| format!("read {}", what()), api.get_metadata_opt(name))
+            .await?
+        else {
             return Ok(Applied::Unchanged);
         };
         if controller_of(&live.metadata).map(|o| o.uid.as_str()) != owner.meta().uid.as_deref() {
             return Ok(Applied::Unchanged);
         }
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: live.metadata.uid.clone(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: live.metadata.uid.clone(),
+                resource_version: None,
+            }),
             ..DeleteParams::background()
         };
-        self.applied().remove(&(kind.clone(), namespace.clone(), name.to_owned()));
-        match self.call(|| format!("delete {}", what()), api.delete(name, &params)).await {
+        self.applied()
+            .remove(&(kind.clone(), namespace.clone(), name.to_owned()));
+        match self
+            .call(|| format!("delete {}", what()), api.delete(name, &params))
+            .await
+        {
             Ok(_) => Ok(Applied::Written),
             Err(error) if error.is_gone() => Ok(Applied::Unchanged),
             Err(error) => Err(error),
@@ -170,7 +210,10 @@ impl Context {
 fn controller_of(
     meta: &ObjectMeta,
 ) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
-    meta.owner_references.as_ref()?.iter().find(|o| o.controller == Some(true))
+    meta.owner_references
+        .as_ref()?
+        .iter()
+        .find(|o| o.controller == Some(true))
 }
 
 /// Whether the object that stands there may be changed by us.
@@ -181,7 +224,11 @@ fn check_owner(
     owner_name: &str,
     what: impl Fn() -> String,
 ) -> Result<(), Error> {
-    let managed = live.labels.as_ref().and_then(|l| l.get(MANAGED_BY_LABEL)).is_some_and(|v| v == MANAGED_BY);
+    let managed = live
+        .labels
+        .as_ref()
+        .and_then(|l| l.get(MANAGED_BY_LABEL))
+        .is_some_and(|v| v == MANAGED_BY);
     match controller_of(live) {
         Some(owner) if Some(owner.uid.as_str()) == owner_uid => Ok(()),
         Some(owner) if owner_uid.is_some() && owner.kind == owner_kind && owner.name == owner_name => {
@@ -192,7 +239,10 @@ fn check_owner(
             owner: format!("{} {}", owner.kind, owner.name),
         }),
         None if managed => Ok(()),
-        None => Err(Error::OwnershipConflict { what: what(), owner: "nobody the operator knows".to_owned() }),
+        None => Err(Error::OwnershipConflict {
+            what: what(),
+            owner: "nobody the operator knows".to_owned(),
+        }),
     }
 }
 
@@ -234,18 +284,29 @@ mod tests {
             controller: Some(true),
             ..OwnerReference::default()
         };
-        ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() }
+        ObjectMeta {
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        }
     }
 
     fn check(live: &ObjectMeta) -> Result<(), Error> {
-        check_owner(live, Some("u1"), "ReplicationLink", "eu", || "ConfigMap ns/eu".into())
+        check_owner(live, Some("u1"), "ReplicationLink", "eu", || {
+            "ConfigMap ns/eu".into()
+        })
     }
 
     #[test]
     fn what_belongs_to_someone_else_is_left_alone() {
         assert!(check(&owned_by("u1", "eu")).is_ok());
-        assert!(matches!(check(&owned_by("u0", "eu")), Err(Error::StillDeleting { .. })));
-        assert!(matches!(check(&owned_by("u9", "us")), Err(Error::OwnershipConflict { .. })));
+        assert!(matches!(
+            check(&owned_by("u0", "eu")),
+            Err(Error::StillDeleting { .. })
+        ));
+        assert!(matches!(
+            check(&owned_by("u9", "us")),
+            Err(Error::OwnershipConflict { .. })
+        ));
         let mut stray = ObjectMeta::default();
         assert!(matches!(check(&stray), Err(Error::OwnershipConflict { .. })));
         stray.labels = Some([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())].into());

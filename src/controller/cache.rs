@@ -131,13 +131,17 @@ pub struct Caches {
 
 impl Caches {
     pub(super) fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        Self { scopes: Arc::new(scopes.into_iter().map(|s| (s.namespace.clone(), s)).collect()) }
+        Self {
+            scopes: Arc::new(scopes.into_iter().map(|s| (s.namespace.clone(), s)).collect()),
+        }
     }
 
     /// The scope that holds a namespace's objects; `None` if the namespace is not watched.
     #[must_use]
     pub fn scope(&self, namespace: &str) -> Option<&Scope> {
-        self.scopes.get(&Some(namespace.to_owned())).or_else(|| self.scopes.get(&None))
+        self.scopes
+            .get(&Some(namespace.to_owned()))
+            .or_else(|| self.scopes.get(&None))
     }
 
     /// Every scope.
@@ -148,14 +152,19 @@ impl Caches {
     /// An EdgeCluster, as cached. `Err` holds why the stored object is none.
     #[must_use]
     pub fn edge_cluster(&self, namespace: &str, name: &str) -> Option<Result<EdgeCluster, String>> {
-        let found = self.scope(namespace)?.edge_clusters.get(&ObjectRef::new(name).within(namespace))?;
+        let found = self
+            .scope(namespace)?
+            .edge_clusters
+            .get(&ObjectRef::new(name).within(namespace))?;
         Some(found.0.clone().map_err(|invalid| invalid.error))
     }
 
     /// The pods of one object, in the order of their names.
     #[must_use]
     pub fn pods_of<K: Kind>(&self, namespace: &str, name: &str) -> Vec<Arc<Pod>> {
-        let Some(scope) = self.scope(namespace) else { return Vec::new() };
+        let Some(scope) = self.scope(namespace) else {
+            return Vec::new();
+        };
         let label = |pod: &Pod, key: &str| pod.metadata.labels.as_ref().and_then(|l| l.get(key)).cloned();
         let mut pods = scope.pods.state_filter(|pod| {
             pod.metadata.namespace.as_deref() == Some(namespace)

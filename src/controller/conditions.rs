@@ -22,17 +22,31 @@ impl Conditions {
     /// Starts a list. What is not set again is not carried over.
     #[must_use]
     pub fn new(previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
-        Self { previous: previous.to_vec(), next: Vec::new(), generation, now }
+        Self {
+            previous: previous.to_vec(),
+            next: Vec::new(),
+            generation,
+            now,
+        }
     }
 
     /// Sets a condition; a type that was set before is replaced.
-    pub fn set(&mut self, type_: &str, status: Option<bool>, reason: Reason, message: impl Into<String>) -> &mut Self {
+    pub fn set(
+        &mut self,
+        type_: &str,
+        status: Option<bool>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> &mut Self {
         let status = match status {
             Some(true) => "True",
             Some(false) => "False",
             None => "Unknown",
         };
-        let since = self.previous.iter().find(|c| c.type_ == type_ && c.status == status);
+        let since = self
+            .previous
+            .iter()
+            .find(|c| c.type_ == type_ && c.status == status);
         let condition = Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -76,7 +90,10 @@ impl Conditions {
     /// Since when `type_` has had the status it has now in the list being built.
     #[must_use]
     pub fn since(&self, type_: &str) -> Option<Timestamp> {
-        self.next.iter().find(|c| c.type_ == type_).map(|c| c.last_transition_time.0)
+        self.next
+            .iter()
+            .find(|c| c.type_ == type_)
+            .map(|c| c.last_transition_time.0)
     }
 
     /// The list, in the order in which types were first set, without `Reconciling` and `Stalled` that are not True.
@@ -105,7 +122,12 @@ mod tests {
 
     fn ready(previous: &[Condition], status: bool, second: i64) -> Vec<Condition> {
         let mut conditions = Conditions::new(previous, Some(second), at(second));
-        conditions.set(condition_type::READY, Some(status), Reason::Following, format!("at {second}"));
+        conditions.set(
+            condition_type::READY,
+            Some(status),
+            Reason::Following,
+            format!("at {second}"),
+        );
         conditions.finish()
     }
 
@@ -114,7 +136,10 @@ mod tests {
         let first = ready(&[], true, 1);
         let second = ready(&first, true, 2);
         assert_eq!(second[0].last_transition_time.0, at(1));
-        assert_eq!((second[0].message.as_str(), second[0].observed_generation), ("at 2", Some(2)));
+        assert_eq!(
+            (second[0].message.as_str(), second[0].observed_generation),
+            ("at 2", Some(2))
+        );
         let third = ready(&second, false, 3);
         assert_eq!(third[0].last_transition_time.0, at(3));
     }
@@ -123,7 +148,9 @@ mod tests {
     fn reconciling_and_stalled_stand_only_while_true() {
         let mut conditions = Conditions::new(&[], Some(1), at(1));
         conditions.no(condition_type::READY, Reason::Starting, "");
-        conditions.no(condition_type::RECONCILING, Reason::Starting, "").stalled(Reason::InvalidSpec, "x");
+        conditions
+            .no(condition_type::RECONCILING, Reason::Starting, "")
+            .stalled(Reason::InvalidSpec, "x");
         let types: Vec<_> = conditions.finish().into_iter().map(|c| c.type_).collect();
         assert_eq!(types, ["Ready", "Stalled"]);
     }

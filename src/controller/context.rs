@@ -31,7 +31,11 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// Builds a key.
     pub fn new(kind: &'static str, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object.
@@ -65,7 +69,9 @@ struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -176,7 +182,10 @@ impl Context {
         match timeout(API_DEADLINE, call).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(source)) => Err(Error::Api { what: what(), source }),
-            Err(_) => Err(Error::Timeout { what: what(), after: API_DEADLINE }),
+            Err(_) => Err(Error::Timeout {
+                what: what(),
+                after: API_DEADLINE,
+            }),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::time::timeout;
 
 use super::context::API_DEADLINE;
@@ -37,12 +37,22 @@ impl Events {
     /// Events of the operator's process `instance` (its pod's name).
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance.to_owned()) };
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
         Self(Recorder::new(client, reporter))
     }
 
     /// Publishes one event about `object`.
-    pub async fn publish<K: Kind>(&self, object: &K, kind: EventKind, reason: &str, action: &str, note: &str) {
+    pub async fn publish<K: Kind>(
+        &self,
+        object: &K,
+        kind: EventKind,
+        reason: &str,
+        action: &str,
+        note: &str,
+    ) {
         let event = Event {
             type_: match kind {
                 EventKind::Normal => EventType::Normal,
@@ -63,7 +73,14 @@ impl Events {
     /// Publishes an event for each condition whose status or reason differs between two lists.
     pub async fn transitions<K: Kind>(&self, object: &K, old: &[Condition], new: &[Condition]) {
         for (kind, condition) in transitions(old, new) {
-            self.publish(object, kind, &condition.reason, &condition.type_, &note(&condition)).await;
+            self.publish(
+                object,
+                kind,
+                &condition.reason,
+                &condition.type_,
+                &note(&condition),
+            )
+            .await;
         }
     }
 }
@@ -72,7 +89,10 @@ fn note(condition: &Condition) -> String {
     if condition.message.is_empty() {
         format!("{} is {}", condition.type_, condition.status)
     } else {
-        format!("{} is {}: {}", condition.type_, condition.status, condition.message)
+        format!(
+            "{} is {}: {}",
+            condition.type_, condition.status, condition.message
+        )
     }
 }
 
@@ -88,7 +108,16 @@ fn transitions(old: &[Condition], new: &[Condition]) -> Vec<(EventKind, Conditio
     new.iter()
         .filter(changed)
         .filter(news)
-        .map(|c| (if is_bad(c) { EventKind::Warning } else { EventKind::Normal }, c.clone()))
+        .map(|c| {
+            (
+                if is_bad(c) {
+                    EventKind::Warning
+                } else {
+                    EventKind::Normal
+                },
+                c.clone(),
+            )
+        })
         .collect()
 }
 
@@ -108,7 +137,10 @@ fn cut(note: &str) -> String {
     if note.len() <= MAX_NOTE_BYTES {
         return note.to_owned();
     }
-    let end = (0..=MAX_NOTE_BYTES).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0);
+    let end = (0..=MAX_NOTE_BYTES)
+        .rev()
+        .find(|i| note.is_char_boundary(*i))
+        .unwrap_or(0);
     format!("{}…", &note[..end])
 }
 
@@ -128,7 +160,10 @@ mod tests {
     #[test]
     fn only_a_changed_status_or_reason_is_an_event() {
         let following = list(Some(true), Reason::Following, "lag 1");
-        assert_eq!(transitions(&following, &list(Some(true), Reason::Following, "lag 2")), []);
+        assert_eq!(
+            transitions(&following, &list(Some(true), Reason::Following, "lag 2")),
+            []
+        );
         let lost = list(Some(false), Reason::KafkaUnreachable, "no answer");
         let events = transitions(&following, &lost);
         assert_eq!(events.len(), 1);

@@ -40,7 +40,10 @@ macro_rules! kind {
             }
 
             fn at_rest(status: &$status) -> $status {
-                $at_rest($status { observed_at: None, ..status.clone() })
+                $at_rest($status {
+                    observed_at: None,
+                    ..status.clone()
+                })
             }
 
             fn store(scope: &Scope) -> &Store<DeserializeGuard<Self>> {
@@ -54,9 +57,27 @@ macro_rules! kind {
     };
 }
 
-kind!(EdgeCluster, EdgeClusterStatus, edge_clusters, edge_cluster_trigger, edge_cluster_at_rest);
-kind!(BridgePipeline, BridgePipelineStatus, bridge_pipelines, bridge_pipeline_trigger, bridge_at_rest);
-kind!(ReplicationLink, ReplicationLinkStatus, replication_links, replication_link_trigger, link_at_rest);
+kind!(
+    EdgeCluster,
+    EdgeClusterStatus,
+    edge_clusters,
+    edge_cluster_trigger,
+    edge_cluster_at_rest
+);
+kind!(
+    BridgePipeline,
+    BridgePipelineStatus,
+    bridge_pipelines,
+    bridge_pipeline_trigger,
+    bridge_at_rest
+);
+kind!(
+    ReplicationLink,
+    ReplicationLinkStatus,
+    replication_links,
+    replication_link_trigger,
+    link_at_rest
+);
 
 /// Disk usage moves all the time; only whole steps of 5% are news.
 fn edge_cluster_at_rest(mut status: EdgeClusterStatus) -> EdgeClusterStatus {
@@ -85,7 +106,10 @@ fn link_at_rest(mut status: ReplicationLinkStatus) -> ReplicationLinkStatus {
         status.lag = None;
         status.topics = Vec::new();
     }
-    let calm = |lag: &Lag| Lag { offsets: lag.offsets, ..Lag::default() };
+    let calm = |lag: &Lag| Lag {
+        offsets: lag.offsets,
+        ..Lag::default()
+    };
     status.lag = status.lag.as_ref().map(calm);
     for topic in &mut status.topics {
         topic.lag = calm(&topic.lag);
@@ -101,7 +125,11 @@ mod tests {
         ReplicationLinkStatus {
             verdict: Some(verdict),
             observed_at: Some(Time(Timestamp::from_second(seconds).unwrap())),
-            lag: Some(Lag { offsets, seconds: Some(seconds), ..Lag::default() }),
+            lag: Some(Lag {
+                offsets,
+                seconds: Some(seconds),
+                ..Lag::default()
+            }),
             ..ReplicationLinkStatus::default()
         }
     }
@@ -117,8 +145,17 @@ mod tests {
 
     #[test]
     fn a_lag_that_grows_is_news_and_time_that_passes_is_not() {
-        assert!(!same(&link(Verdict::Disconnected, 10, 1), &link(Verdict::Disconnected, 11, 1)));
-        assert!(same(&link(Verdict::Disconnected, 10, 1), &link(Verdict::Disconnected, 10, 99)));
-        assert!(!same(&link(Verdict::InSync, 10, 1), &link(Verdict::CatchingUp, 10, 1)));
+        assert!(!same(
+            &link(Verdict::Disconnected, 10, 1),
+            &link(Verdict::Disconnected, 11, 1)
+        ));
+        assert!(same(
+            &link(Verdict::Disconnected, 10, 1),
+            &link(Verdict::Disconnected, 10, 99)
+        ));
+        assert!(!same(
+            &link(Verdict::InSync, 10, 1),
+            &link(Verdict::CatchingUp, 10, 1)
+        ));
     }
 }

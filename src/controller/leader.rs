@@ -56,7 +56,10 @@ pub struct Election {
 
 impl std::fmt::Debug for Election {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Election").field("name", &self.name).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Election")
+            .field("name", &self.name)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,12 +85,22 @@ impl Observed {
             self.record = record.cloned();
             self.since = Some(now);
         }
-        let holder = record.and_then(|r| r.holder_identity.as_deref()).unwrap_or_default();
-        let unchanged = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        let holder = record
+            .and_then(|r| r.holder_identity.as_deref())
+            .unwrap_or_default();
+        let unchanged = self
+            .since
+            .map_or(Duration::ZERO, |since| now.duration_since(since));
         // The holder's own duration counts if it is longer: it may run with other settings.
-        let theirs = record.and_then(|r| r.lease_duration_seconds).and_then(|s| u64::try_from(s).ok());
+        let theirs = record
+            .and_then(|r| r.lease_duration_seconds)
+            .and_then(|s| u64::try_from(s).ok());
         let duration = duration.max(Duration::from_secs(theirs.unwrap_or_default()));
-        if holder.is_empty() || holder == identity || unchanged >= duration { Turn::Take } else { Turn::Wait }
+        if holder.is_empty() || holder == identity || unchanged >= duration {
+            Turn::Take
+        } else {
+            Turn::Wait
+        }
     }
 }
 
@@ -105,7 +118,11 @@ impl Election {
 
     /// Waits until this process leads, then runs `work`; drops it at once when leadership is lost. Ends when `work`
     /// does. `stop` ends the waiting; `work` gets to see it by itself and may take its time.
-    pub async fn lead<F: Future<Output = ()>>(&self, stop: &CancellationToken, work: impl FnOnce() -> F) -> Leadership {
+    pub async fn lead<F: Future<Output = ()>>(
+        &self,
+        stop: &CancellationToken,
+        work: impl FnOnce() -> F,
+    ) -> Leadership {
         let mut observed = Observed::default();
         let acquired = tokio::select! {
             acquired = self.acquire(&mut observed) => acquired,
@@ -132,7 +149,10 @@ impl Election {
                 Ok(Ok(true)) => return begun,
                 Ok(Ok(false)) => {
                     if !std::mem::replace(&mut told, true) {
-                        let holder = observed.record.as_ref().and_then(|r| r.holder_identity.as_deref());
+                        let holder = observed
+                            .record
+                            .as_ref()
+                            .and_then(|r| r.holder_identity.as_deref());
                         tracing::info!(lease = self.name, holder, "standing by");
                     }
                 }
@@ -167,12 +187,21 @@ impl Election {
         let now = Timestamp::now();
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
-                metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some(self.name.clone()),
+                    ..ObjectMeta::default()
+                },
                 spec: Some(self.record(None, now)),
             };
             return won(self.api.create(&PostParams::default(), &lease).await);
         };
-        if observed.turn(lease.spec.as_ref(), &self.identity, self.timing.duration, Instant::now()) == Turn::Wait {
+        if observed.turn(
+            lease.spec.as_ref(),
+            &self.identity,
+            self.timing.duration,
+            Instant::now(),
+        ) == Turn::Wait
+        {
             return Ok(false);
         }
         lease.spec = Some(self.record(lease.spec.as_ref(), now));
@@ -186,9 +215,17 @@ impl Election {
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.timing.duration.as_secs().max(1)).ok(),
-            acquire_time: if ours { old.and_then(|o| o.acquire_time.clone()) } else { Some(MicroTime(now)) },
+            acquire_time: if ours {
+                old.and_then(|o| o.acquire_time.clone())
+            } else {
+                Some(MicroTime(now))
+            },
             renew_time: Some(MicroTime(now)),
-            lease_transitions: Some(if ours || old.is_none() { transitions } else { transitions.saturating_add(1) }),
+            lease_transitions: Some(if ours || old.is_none() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
             ..LeaseSpec::default()
         }
     }
@@ -196,14 +233,21 @@ impl Election {
     /// Gives the Lease back, so that another process need not wait. Failing to is only slower for the others.
     async fn release(&self) {
         let released = timeout(self.timing.retry, async {
-            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
-            let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+                return Ok(());
+            };
+            let Some(spec) = lease.spec.as_mut() else {
+                return Ok(());
+            };
             if spec.holder_identity.as_deref() != Some(&self.identity) {
                 return Ok(());
             }
             spec.holder_identity = None;
             spec.lease_duration_seconds = Some(1);
-            self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+            self.api
+                .replace(&self.name, &PostParams::default(), &lease)
+                .await
+                .map(drop)
         });
         match released.await {
             Ok(Ok(())) => tracing::info!(lease = self.name, "lease given back"),
@@ -255,8 +299,12 @@ mod tests {
     fn a_longer_duration_of_the_holder_is_respected() {
         let mut observed = Observed::default();
         let start = Instant::now();
-        let record = LeaseSpec { lease_duration_seconds: Some(60), ..held_by("you", 0) };
-        let mut turn = |second| observed.turn(Some(&record), "me", DURATION, start + Duration::from_secs(second));
+        let record = LeaseSpec {
+            lease_duration_seconds: Some(60),
+            ..held_by("you", 0)
+        };
+        let mut turn =
+            |second| observed.turn(Some(&record), "me", DURATION, start + Duration::from_secs(second));
         assert_eq!(turn(0), Turn::Wait);
         assert_eq!(turn(59), Turn::Wait);
         assert_eq!(turn(60), Turn::Take);

@@ -74,21 +74,40 @@ impl Metrics {
             "Duration of one pass over one object",
             families.durations.clone(),
         );
-        registry.register("reconcile_errors", "Passes that failed and were put off", families.errors.clone());
-        registry.register("reconcile_steps", "Steps of passes by what they came to", families.steps.clone());
-        registry.register("status_writes", "Statuses written", families.status_writes.clone());
+        registry.register(
+            "reconcile_errors",
+            "Passes that failed and were put off",
+            families.errors.clone(),
+        );
+        registry.register(
+            "reconcile_steps",
+            "Steps of passes by what they came to",
+            families.steps.clone(),
+        );
+        registry.register(
+            "status_writes",
+            "Statuses written",
+            families.status_writes.clone(),
+        );
         registry.register(
             "condition",
             "1 for the status that an object's condition has, 0 for the others",
             families.conditions.clone(),
         );
-        registry.register("leader", "1 while this process reconciles", families.leader.clone());
+        registry.register(
+            "leader",
+            "1 while this process reconciles",
+            families.leader.clone(),
+        );
         Self(Arc::new(families))
     }
 
     /// Counts one pass.
     pub fn reconciled(&self, kind: &'static str, duration: Duration, failed: bool) {
-        self.0.durations.get_or_create(&KindLabel { kind }).observe(duration.as_secs_f64());
+        self.0
+            .durations
+            .get_or_create(&KindLabel { kind })
+            .observe(duration.as_secs_f64());
         let errors = self.0.errors.get_or_create(&KindLabel { kind });
         if failed {
             errors.inc();
@@ -98,20 +117,33 @@ impl Metrics {
     /// Counts the steps of one pass.
     pub fn steps(&self, kind: &'static str, steps: &super::Steps) {
         for (step, outcome, _) in steps.iter() {
-            self.0.steps.get_or_create(&StepLabels { kind, step, outcome: outcome.as_str() }).inc();
+            self.0
+                .steps
+                .get_or_create(&StepLabels {
+                    kind,
+                    step,
+                    outcome: outcome.as_str(),
+                })
+                .inc();
         }
     }
 
     /// Counts a written status and shows its conditions.
     pub fn status_written(&self, key: &ObjectKey, old: &[Condition], new: &[Condition]) {
-        self.0.status_writes.get_or_create(&KindLabel { kind: key.kind }).inc();
+        self.0
+            .status_writes
+            .get_or_create(&KindLabel { kind: key.kind })
+            .inc();
         for gone in old.iter().filter(|o| !new.iter().any(|n| n.type_ == o.type_)) {
             self.drop_condition(key, &gone.type_);
         }
         for condition in new {
             for status in STATUSES {
                 let labels = condition_labels(key, &condition.type_, status);
-                self.0.conditions.get_or_create(&labels).set((condition.status == status).into());
+                self.0
+                    .conditions
+                    .get_or_create(&labels)
+                    .set((condition.status == status).into());
             }
         }
     }

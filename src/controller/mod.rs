@@ -26,12 +26,13 @@ mod status;
 
 pub use apply::{Applied, Owned};
 pub use backoff::Backoffs;
+pub use cache::{Cached, Caches, Scope, Trigger};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use conditions::Conditions;
-pub use cache::{Cached, Caches, Scope, Trigger};
 pub use context::{API_DEADLINE, Context, ObjectKey};
 pub use endpoint::{
-    CREDENTIALS_DIR, KafkaPeer, PodEndpoint, ResolvedEndpoint, SECRET_TTL, SecretMounts, Unresolved, bootstrap_host,
+    CREDENTIALS_DIR, KafkaPeer, PodEndpoint, ResolvedEndpoint, SECRET_TTL, SecretMounts, Unresolved,
+    bootstrap_host,
 };
 pub use error::Error;
 pub use events::{EventKind, Events};

@@ -67,9 +67,10 @@ impl From<Result<super::Applied, Error>> for StepOutcome {
         match result {
             Ok(super::Applied::Written) => Self::Applied,
             Ok(super::Applied::Unchanged) => Self::Unchanged,
-            Err(error @ Error::StillDeleting { .. }) => {
-                Self::Waiting { reason: error.reason(), message: error.to_string() }
-            }
+            Err(error @ Error::StillDeleting { .. }) => Self::Waiting {
+                reason: error.reason(),
+                message: error.to_string(),
+            },
             Err(error) => Self::Failed(error),
         }
     }
@@ -121,7 +122,9 @@ impl Steps {
 
     /// Every step with its outcome and duration.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &StepOutcome, Duration)> {
-        self.done.iter().map(|(name, outcome, duration)| (*name, outcome, *duration))
+        self.done
+            .iter()
+            .map(|(name, outcome, duration)| (*name, outcome, *duration))
     }
 
     /// The failure, for the back-off.
@@ -136,7 +139,9 @@ impl Steps {
     /// Whether anything was written.
     #[must_use]
     pub fn wrote(&self) -> bool {
-        self.done.iter().any(|(_, outcome, _)| matches!(outcome, StepOutcome::Applied))
+        self.done
+            .iter()
+            .any(|(_, outcome, _)| matches!(outcome, StepOutcome::Applied))
     }
 }
 
@@ -148,10 +153,16 @@ mod tests {
     async fn a_step_that_waits_stops_the_later_ones_and_is_told() {
         let mut steps = Steps::default();
         assert!(steps.run("one", async { StepOutcome::Unchanged }).await);
-        let waiting = StepOutcome::Waiting { reason: Reason::RollWaiting, message: "broker 1".into() };
+        let waiting = StepOutcome::Waiting {
+            reason: Reason::RollWaiting,
+            message: "broker 1".into(),
+        };
         assert!(!steps.run("two", async { waiting }).await);
         assert!(!steps.run("three", async { StepOutcome::Applied }).await);
-        assert_eq!(steps.iter().map(|(name, ..)| name).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(
+            steps.iter().map(|(name, ..)| name).collect::<Vec<_>>(),
+            ["one", "two"]
+        );
         assert_eq!(steps.stopped_by(), Some((Reason::RollWaiting, "broker 1".into())));
         assert!(!steps.wrote());
         assert!(steps.into_error().is_none());

@@ -43,7 +43,11 @@ impl fmt::Display for Problem {
         if self.value.is_empty() {
             write!(f, "{}: {}; {}", self.field, self.why, self.remedy)
         } else {
-            write!(f, "{} \"{}\": {}; {}", self.field, self.value, self.why, self.remedy)
+            write!(
+                f,
+                "{} \"{}\": {}; {}",
+                self.field, self.value, self.why, self.remedy
+            )
         }
     }
 }

@@ -44,7 +44,9 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +68,13 @@ pub async fn run<E, B, L>(
         Some(list) => list.iter().cloned().map(Some).collect(),
     };
     let (scopes, watches): (Vec<_>, Vec<_>) = namespaces.into_iter().map(watch::scope).unzip();
-    let Runtime { client, options, clock, metrics, instance } = runtime;
+    let Runtime {
+        client,
+        options,
+        clock,
+        metrics,
+        instance,
+    } = runtime;
     let ctx = Context::new(client, options, clock, Caches::new(scopes), metrics, &instance);
     let (edge_clusters, bridge_pipelines, replication_links) = (
         Arc::new(Driver::new(edge_clusters)),
@@ -74,8 +82,11 @@ pub async fn run<E, B, L>(
         Arc::new(Driver::new(replication_links)),
     );
     let dependents: Dependents = {
-        let (ctx, bridges, links) =
-            (ctx.clone(), Arc::clone(&bridge_pipelines), Arc::clone(&replication_links));
+        let (ctx, bridges, links) = (
+            ctx.clone(),
+            Arc::clone(&bridge_pipelines),
+            Arc::clone(&replication_links),
+        );
         Arc::new(move |namespace: &str, cluster: &str| {
             bridges.trigger_dependents(&ctx, namespace, cluster);
             links.trigger_dependents(&ctx, namespace, cluster);
@@ -83,7 +94,13 @@ pub async fn run<E, B, L>(
     };
     let mut tasks = JoinSet::new();
     for watch in watches {
-        let ScopeWatch { namespace, edge_clusters: e, bridge_pipelines: b, replication_links: l, owned } = watch;
+        let ScopeWatch {
+            namespace,
+            edge_clusters: e,
+            bridge_pipelines: b,
+            replication_links: l,
+            owned,
+        } = watch;
         let scope = namespace.as_deref();
         edge_clusters.start(&mut tasks, &ctx, scope, e, Some(Arc::clone(&dependents)), &stop);
         bridge_pipelines.start(&mut tasks, &ctx, scope, b, None, &stop);
@@ -114,12 +131,17 @@ struct Driver<R> {
 
 impl<R: Reconciler> Driver<R> {
     fn new(reconciler: R) -> Self {
-        Self { reconciler, seen: Mutex::new(HashSet::new()) }
+        Self {
+            reconciler,
+            seen: Mutex::new(HashSet::new()),
+        }
     }
 
     /// Has every cached object reconciled that refers to an EdgeCluster.
     fn trigger_dependents(&self, ctx: &Context, namespace: &str, cluster: &str) {
-        let Some(scope) = ctx.caches().scope(namespace) else { return };
+        let Some(scope) = ctx.caches().scope(namespace) else {
+            return;
+        };
         let refers = |object: &kube::core::DeserializeGuard<R::Kind>| {
             object.0.as_ref().is_ok_and(|o| {
                 o.meta().namespace.as_deref() == Some(namespace) && self.reconciler.refers_to(o, cluster)
@@ -142,7 +164,11 @@ impl<R: Reconciler> Driver<R> {
         stop: &CancellationToken,
     ) {
         let (gone_tx, gone_rx) = mpsc::channel(GONE_QUEUE);
-        let KindWatch { writer, reader, requests } = watch;
+        let KindWatch {
+            writer,
+            reader,
+            requests,
+        } = watch;
         let stream = watch::objects(ctx, namespace, writer, gone_tx, dependents);
         let controller = Controller::for_stream(stream, reader)
             .with_config(ControllerConfig::default().concurrency(ctx.options().concurrency))
@@ -191,7 +217,12 @@ impl<R: Reconciler> Driver<R> {
                 _ = sweep.tick() => self.vanished(ctx, namespace),
             };
             for key in keys {
-                if self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key) {
+                if self
+                    .seen
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&key)
+                {
                     tracing::info!(object = %key, "gone");
                 }
                 self.reconciler.gone(ctx, &key).await;
@@ -203,13 +234,24 @@ impl<R: Reconciler> Driver<R> {
     }
 
     fn vanished(&self, ctx: &Context, namespace: Option<&str>) -> Vec<ObjectKey> {
-        let Some(scope) = ctx.caches().scopes().find(|s| s.namespace.as_deref() == namespace) else {
+        let Some(scope) = ctx
+            .caches()
+            .scopes()
+            .find(|s| s.namespace.as_deref() == namespace)
+        else {
             return Vec::new();
         };
-        let live: BTreeSet<ObjectKey> =
-            R::Kind::store(scope).state().iter().map(|o| pass::key_of::<R::Kind>(o)).collect();
+        let live: BTreeSet<ObjectKey> = R::Kind::store(scope)
+            .state()
+            .iter()
+            .map(|o| pass::key_of::<R::Kind>(o))
+            .collect();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let here = |key: &&ObjectKey| namespace.is_none_or(|n| n == key.namespace);
-        seen.iter().filter(here).filter(|key| !live.contains(key)).cloned().collect()
+        seen.iter()
+            .filter(here)
+            .filter(|key| !live.contains(key))
+            .cloned()
+            .collect()
     }
 }

@@ -39,7 +39,9 @@ impl<T> fmt::Debug for Samplers<T> {
 
 impl<T> Default for Samplers<T> {
     fn default() -> Self {
-        Self { entries: Mutex::new(HashMap::new()) }
+        Self {
+            entries: Mutex::new(HashMap::new()),
+        }
     }
 }
 
@@ -95,19 +97,33 @@ impl<T: Send + Sync + 'static> Samplers<T> {
         }
         let latest = Latest(Arc::new(Mutex::new(None)));
         let handle: JoinHandle<()> = tokio::spawn(task(latest.clone()));
-        entries.insert(key.clone(), Entry { input, latest, task: AbortOnDrop(handle.abort_handle()) });
+        entries.insert(
+            key.clone(),
+            Entry {
+                input,
+                latest,
+                task: AbortOnDrop(handle.abort_handle()),
+            },
+        );
         None
     }
 
     /// The latest observation of an object whose task runs.
     #[must_use]
     pub fn latest(&self, key: &ObjectKey) -> Option<Arc<T>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(key).and_then(|e| e.latest.get())
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .and_then(|e| e.latest.get())
     }
 
     /// Ends the task of an object.
     pub fn stop(&self, key: &ObjectKey) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }
 
@@ -129,7 +145,12 @@ mod tests {
         let (tx, mut rx) = mpsc::channel(8);
         assert_eq!(samplers.observe(&key, &1, |l| sample(l, 10, tx.clone())), None);
         rx.recv().await.unwrap();
-        assert_eq!(samplers.observe(&key, &1, |l| sample(l, 11, tx.clone())).as_deref(), Some(&10));
+        assert_eq!(
+            samplers
+                .observe(&key, &1, |l| sample(l, 11, tx.clone()))
+                .as_deref(),
+            Some(&10)
+        );
         assert_eq!(samplers.observe(&key, &2, |l| sample(l, 20, tx.clone())), None);
         rx.recv().await.unwrap();
         assert_eq!(samplers.latest(&key).as_deref(), Some(&20));

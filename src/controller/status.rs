@@ -34,12 +34,19 @@ impl StatusWriter {
     /// A writer that rewrites an unchanged status after `refresh`.
     #[must_use]
     pub fn new(refresh: Duration) -> Self {
-        Self { refresh, last: Mutex::new(HashMap::new()) }
+        Self {
+            refresh,
+            last: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, metrics: &Metrics, key: &ObjectKey) {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let last = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
         metrics.forget(key, &last.map(|l| l.conditions).unwrap_or_default());
     }
 
@@ -47,7 +54,12 @@ impl StatusWriter {
     ///
     /// # Errors
     /// When the API server does not take it. An object that is gone is no error.
-    pub async fn write<K: Kind>(&self, ctx: &Context, object: &K, status: &K::Status) -> Result<Applied, Error> {
+    pub async fn write<K: Kind>(
+        &self,
+        ctx: &Context,
+        object: &K,
+        status: &K::Status,
+    ) -> Result<Applied, Error> {
         let key = ObjectKey::of(object);
         let now = ctx.now();
         let calm = to_json(&key, &K::at_rest(status))?;
@@ -58,14 +70,28 @@ impl StatusWriter {
             return Ok(Applied::Unchanged);
         }
         if let Err(error) = apply::<K>(ctx, &key, object.meta().uid.as_deref(), status).await {
-            return if error.is_gone() { Ok(Applied::Unchanged) } else { Err(error) };
+            return if error.is_gone() {
+                Ok(Applied::Unchanged)
+            } else {
+                Err(error)
+            };
         }
         let conditions = K::conditions(status).to_vec();
         let old = last.map(|l| l.conditions).unwrap_or_default();
         ctx.metrics().status_written(&key, &old, &conditions);
-        let entry = Last { uid: object.meta().uid.clone(), calm, conditions, at: now };
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
-        ctx.events().transitions(object, &old, K::conditions(status)).await;
+        let entry = Last {
+            uid: object.meta().uid.clone(),
+            calm,
+            conditions,
+            at: now,
+        };
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, entry);
+        ctx.events()
+            .transitions(object, &old, K::conditions(status))
+            .await;
         Ok(Applied::Written)
     }
 
@@ -82,26 +108,50 @@ impl StatusWriter {
     ) -> Result<Applied, Error> {
         let now = ctx.now();
         let calm = to_json(key, &K::at_rest(status))?;
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let last = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned();
         let last = last.filter(|l| l.uid.as_deref() == uid);
-        if last.as_ref().is_some_and(|l| !is_due(l, &calm, now, self.refresh)) {
+        if last
+            .as_ref()
+            .is_some_and(|l| !is_due(l, &calm, now, self.refresh))
+        {
             return Ok(Applied::Unchanged);
         }
         apply::<K>(ctx, key, uid, status).await?;
         let conditions = K::conditions(status).to_vec();
-        ctx.metrics().status_written(key, &last.map(|l| l.conditions).unwrap_or_default(), &conditions);
-        let entry = Last { uid: uid.map(str::to_owned), calm, conditions, at: now };
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), entry);
+        ctx.metrics()
+            .status_written(key, &last.map(|l| l.conditions).unwrap_or_default(), &conditions);
+        let entry = Last {
+            uid: uid.map(str::to_owned),
+            calm,
+            conditions,
+            at: now,
+        };
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), entry);
         Ok(Applied::Written)
     }
 
     /// What this process wrote last, else what is cached: after a restart nothing is written that stands there already.
     fn last_of<K: Kind>(&self, key: &ObjectKey, object: &K) -> Result<Option<Last>, Error> {
-        let remembered = self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let remembered = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned();
         if let Some(last) = remembered.filter(|l| l.uid == object.meta().uid) {
             return Ok(Some(last));
         }
-        let Some(status) = object.status() else { return Ok(None) };
+        let Some(status) = object.status() else {
+            return Ok(None);
+        };
         Ok(Some(Last {
             uid: object.meta().uid.clone(),
             calm: to_json(key, &K::at_rest(status))?,
@@ -119,8 +169,10 @@ fn is_due(last: &Last, calm: &serde_json::Value, now: Timestamp, refresh: Durati
 }
 
 fn to_json<T: serde::Serialize>(key: &ObjectKey, value: &T) -> Result<serde_json::Value, Error> {
-    serde_json::to_value(value)
-        .map_err(|e| Error::Serialize { what: format!("the status of {key}"), message: e.to_string() })
+    serde_json::to_value(value).map_err(|e| Error::Serialize {
+        what: format!("the status of {key}"),
+        message: e.to_string(),
+    })
 }
 
 async fn apply<K: Kind>(

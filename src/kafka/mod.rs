@@ -6,6 +6,7 @@ pub mod error;
 pub mod offsets;
 pub mod positions;
 pub mod topic_id;
+pub mod wire;
 
 pub use connection::KafkaConnection;
 pub use error::{ErrorCode, KafkaError};

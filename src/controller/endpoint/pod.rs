@@ -1,7 +1,8 @@
 //! What a pod needs to reach a peer: a file with addresses, and secrets mounted beside it.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, KeyToPath, ProjectedVolumeSource, SecretProjection, Volume, VolumeMount, VolumeProjection,
+    ConfigMapProjection, KeyToPath, ProjectedVolumeSource, SecretProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 
 use crate::api::{CaSource, SecretKeyRef};
@@ -24,7 +25,10 @@ impl SecretMounts {
     /// Files of `peer`, such as `source`: a DNS label.
     #[must_use]
     pub fn new(peer: &str) -> Self {
-        Self { peer: peer.to_owned(), sources: Vec::new() }
+        Self {
+            peer: peer.to_owned(),
+            sources: Vec::new(),
+        }
     }
 
     /// Mounts a key of a Secret as `file`; yields its path in the container.
@@ -87,7 +91,11 @@ impl SecretMounts {
 }
 
 fn item(key: &str, file: &str) -> KeyToPath {
-    KeyToPath { key: key.to_owned(), path: file.to_owned(), mode: None }
+    KeyToPath {
+        key: key.to_owned(),
+        path: file.to_owned(),
+        mode: None,
+    }
 }
 
 /// A Kafka as a pod sees it.

@@ -78,7 +78,10 @@ impl Credentials {
     }
 
     fn set(&self, key: (&'static str, String, String), data: Arc<Data>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), data));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, (Instant::now(), data));
     }
 }
 
@@ -145,7 +148,13 @@ impl Context {
         for server in &external.bootstrap_servers {
             addresses.push(server.parse::<BrokerAddress>().map_err(|e| {
                 let remedy = "write host:port, such as kafka.eu.example:9094";
-                Problem::new(Reason::InvalidSpec, format!("{field}.bootstrapServers"), server, e.why, remedy)
+                Problem::new(
+                    Reason::InvalidSpec,
+                    format!("{field}.bootstrapServers"),
+                    server,
+                    e.why,
+                    remedy,
+                )
             })?);
         }
         let mut mounts = SecretMounts::new(peer);
@@ -198,12 +207,21 @@ impl Context {
                 certificate_pem: self
                     .read_certificates(namespace, &format!("{field}.certificateSecretRef"), certificate)
                     .await?,
-                key_pem: self.read_private_key(namespace, &format!("{field}.keySecretRef"), key).await?,
+                key_pem: self
+                    .read_private_key(namespace, &format!("{field}.keySecretRef"), key)
+                    .await?,
             });
             certificate_file = Some(mounts.secret(certificate, "tls.crt").into());
             key_file = Some(mounts.secret(key, "tls.key").into());
         }
-        Ok((Some(material), TlsFile::Verify { ca_file, certificate_file, key_file }))
+        Ok((
+            Some(material),
+            TlsFile::Verify {
+                ca_file,
+                certificate_file,
+                key_file,
+            },
+        ))
     }
 
     async fn sasl(
@@ -222,15 +240,22 @@ impl Context {
             (KafkaAuthenticationType::Scram, _) => SaslMechanism::ScramSha512,
         };
         let field = format!("{field}.authentication");
-        let (Some(username), Some(reference)) = (&authentication.username, &authentication.password_secret_ref) else {
+        let (Some(username), Some(reference)) =
+            (&authentication.username, &authentication.password_secret_ref)
+        else {
             let (why, remedy) = ("username and passwordSecretRef are needed", "set both");
             return Err(Problem::new(Reason::InvalidSpec, field, mechanism.as_str(), why, remedy).into());
         };
-        let password = self.read_password(namespace, &format!("{field}.passwordSecretRef"), reference).await?;
+        let password = self
+            .read_password(namespace, &format!("{field}.passwordSecretRef"), reference)
+            .await?;
         let password_file = mounts.secret(reference, "password").into();
         let username = username.clone();
         let file = match mechanism {
-            SaslMechanism::Plain => AuthenticationFile::Plain { username: username.clone(), password_file },
+            SaslMechanism::Plain => AuthenticationFile::Plain {
+                username: username.clone(),
+                password_file,
+            },
             SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 => AuthenticationFile::Scram {
                 mechanism: match mechanism {
                     SaslMechanism::ScramSha256 => file::ScramMechanism::ScramSha256,
@@ -240,14 +265,26 @@ impl Context {
                 password_file,
             },
         };
-        Ok((Some(Sasl { mechanism, username, password }), file))
+        Ok((
+            Some(Sasl {
+                mechanism,
+                username,
+                password,
+            }),
+            file,
+        ))
     }
 
     /// Reads a CA bundle and checks that it is one.
     ///
     /// # Errors
     /// What is missing or wrong, or that the API server did not tell.
-    pub async fn read_ca(&self, namespace: &str, field: &str, source: &CaSource) -> Result<String, Unresolved> {
+    pub async fn read_ca(
+        &self,
+        namespace: &str,
+        field: &str,
+        source: &CaSource,
+    ) -> Result<String, Unresolved> {
         let (kind, name, key, field) = match (&source.secret_ref, &source.config_map_ref) {
             (Some(secret), _) => ("Secret", &secret.name, &secret.key, format!("{field}.secretRef")),
             (None, Some(map)) => ("ConfigMap", &map.name, &map.key, format!("{field}.configMapRef")),
@@ -271,7 +308,9 @@ impl Context {
         field: &str,
         reference: &SecretKeyRef,
     ) -> Result<String, Unresolved> {
-        let text = self.read_key(namespace, field, "Secret", &reference.name, &reference.key).await?;
+        let text = self
+            .read_key(namespace, field, "Secret", &reference.name, &reference.key)
+            .await?;
         check_certificates(field, "Secret", &reference.name, &reference.key, &text)?;
         Ok(text)
     }
@@ -286,7 +325,9 @@ impl Context {
         field: &str,
         reference: &SecretKeyRef,
     ) -> Result<Redacted, Unresolved> {
-        let text = self.read_key(namespace, field, "Secret", &reference.name, &reference.key).await?;
+        let text = self
+            .read_key(namespace, field, "Secret", &reference.name, &reference.key)
+            .await?;
         if PrivateKeyDer::from_pem_slice(text.as_bytes()).is_err() {
             let why = "has no unencrypted PEM private key";
             let remedy = "store it as PKCS#8, for example with: openssl pkcs8 -topk8 -nocrypt";
@@ -305,8 +346,12 @@ impl Context {
         field: &str,
         reference: &SecretKeyRef,
     ) -> Result<Redacted, Unresolved> {
-        let text = self.read_key(namespace, field, "Secret", &reference.name, &reference.key).await?;
-        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        let text = self
+            .read_key(namespace, field, "Secret", &reference.name, &reference.key)
+            .await?;
+        let line = text
+            .strip_suffix('\n')
+            .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if line.is_empty() || line.contains('\0') {
             let (why, remedy) = ("is empty or has a NUL byte", "store the password as plain text");
             return Err(invalid(field, "Secret", &reference.name, &reference.key, why, remedy).into());
@@ -325,33 +370,76 @@ impl Context {
         let Some(data) = self.read_data(namespace, kind, name).await? else {
             let why = format!("there is no {kind} {name} in namespace {namespace}");
             let remedy = "create it, or correct the reference; this goes on by itself then";
-            return Err(Problem::new(Reason::SecretNotFound, format!("{field}.name"), name, why, remedy).into());
+            return Err(
+                Problem::new(Reason::SecretNotFound, format!("{field}.name"), name, why, remedy).into(),
+            );
         };
         let Some(value) = data.get(key).filter(|value| !value.is_empty()) else {
             let keys: Vec<_> = data.keys().map(String::as_str).collect();
-            let why = format!("{kind} {name} has no such key, or it is empty (it has: {})", keys.join(", "));
+            let why = format!(
+                "{kind} {name} has no such key, or it is empty (it has: {})",
+                keys.join(", ")
+            );
             let remedy = "add the key, or correct the reference; this goes on by itself then";
-            return Err(Problem::new(Reason::SecretKeyNotFound, format!("{field}.key"), key, why, remedy).into());
+            return Err(Problem::new(
+                Reason::SecretKeyNotFound,
+                format!("{field}.key"),
+                key,
+                why,
+                remedy,
+            )
+            .into());
         };
         String::from_utf8(value.clone()).map_err(|_| {
-            invalid(field, kind, name, key, "is not text in UTF-8", "store PEM or plain text").into()
+            invalid(
+                field,
+                kind,
+                name,
+                key,
+                "is not text in UTF-8",
+                "store PEM or plain text",
+            )
+            .into()
         })
     }
 
-    async fn read_data(&self, namespace: &str, kind: &'static str, name: &str) -> Result<Option<Arc<Data>>, Error> {
+    async fn read_data(
+        &self,
+        namespace: &str,
+        kind: &'static str,
+        name: &str,
+    ) -> Result<Option<Arc<Data>>, Error> {
         let key = (kind, namespace.to_owned(), name.to_owned());
         if let Some(data) = self.credentials().get(&key) {
             return Ok(Some(data));
         }
         let what = || format!("read {kind} {namespace}/{name}");
         let data = if kind == "Secret" {
-            let found = self.call(what, self.api::<Secret>(namespace).get_opt(name)).await?;
-            found.map(|s| s.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect::<Data>())
+            let found = self
+                .call(what, self.api::<Secret>(namespace).get_opt(name))
+                .await?;
+            found.map(|s| {
+                s.data
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(k, v)| (k, v.0))
+                    .collect::<Data>()
+            })
         } else {
-            let found = self.call(what, self.api::<ConfigMap>(namespace).get_opt(name)).await?;
-            found.map(|c| c.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect())
+            let found = self
+                .call(what, self.api::<ConfigMap>(namespace).get_opt(name))
+                .await?;
+            found.map(|c| {
+                c.data
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(k, v)| (k, v.into_bytes()))
+                    .collect()
+            })
         };
-        let Some(data) = data.map(Arc::new) else { return Ok(None) };
+        let Some(data) = data.map(Arc::new) else {
+            return Ok(None);
+        };
         self.credentials().set(key, Arc::clone(&data));
         Ok(Some(data))
     }
@@ -359,7 +447,13 @@ impl Context {
 
 fn invalid(field: &str, kind: &str, name: &str, key: &str, why: &str, remedy: &str) -> Problem {
     let why = format!("key {key} of {kind} {name} {why}");
-    Problem::new(Reason::CredentialsInvalid, field, format!("{name}/{key}"), why, remedy)
+    Problem::new(
+        Reason::CredentialsInvalid,
+        field,
+        format!("{name}/{key}"),
+        why,
+        remedy,
+    )
 }
 
 fn check_certificates(field: &str, kind: &str, name: &str, key: &str, text: &str) -> Result<(), Problem> {
@@ -372,7 +466,14 @@ fn check_certificates(field: &str, kind: &str, name: &str, key: &str, text: &str
         return Ok(());
     }
     let remedy = "store the certificates between their -----BEGIN CERTIFICATE----- lines";
-    Err(invalid(field, kind, name, key, "has no PEM certificate, or a broken one", remedy))
+    Err(invalid(
+        field,
+        kind,
+        name,
+        key,
+        "has no PEM certificate, or a broken one",
+        remedy,
+    ))
 }
 
 /// The address of a cluster's listener. Internal ones follow from the spec; of others the status knows.
@@ -388,25 +489,55 @@ fn cluster_endpoint(
     let Some(cluster) = cluster else {
         let why = format!("there is no EdgeCluster {name} in namespace {namespace}");
         let remedy = "correct the name, or create the EdgeCluster; use external for a Kafka elsewhere";
-        return Err(Problem::new(Reason::ClusterNotFound, name_field, name, why, remedy));
+        return Err(Problem::new(
+            Reason::ClusterNotFound,
+            name_field,
+            name,
+            why,
+            remedy,
+        ));
     };
     let cluster = cluster.map_err(|error| {
         let why = format!("the stored EdgeCluster cannot be read: {error}");
-        Problem::new(Reason::ClusterNotFound, name_field, name, why, "correct the EdgeCluster")
+        Problem::new(
+            Reason::ClusterNotFound,
+            name_field,
+            name,
+            why,
+            "correct the EdgeCluster",
+        )
     })?;
     let listener_field = format!("{field}.clusterRef.listener");
     let Some(found) = cluster.spec.listeners.iter().find(|l| l.name == *listener) else {
         let names: Vec<_> = cluster.spec.listeners.iter().map(|l| l.name.as_str()).collect();
-        let why = format!("EdgeCluster {name} has no such listener (it has: {})", names.join(", "));
-        return Err(Problem::new(Reason::ListenerNotFound, listener_field, listener, why, "correct the listener"));
+        let why = format!(
+            "EdgeCluster {name} has no such listener (it has: {})",
+            names.join(", ")
+        );
+        return Err(Problem::new(
+            Reason::ListenerNotFound,
+            listener_field,
+            listener,
+            why,
+            "correct the listener",
+        ));
     };
     let address = match found.type_ {
         ListenerType::Internal => format!("{}:{}", bootstrap_host(name, namespace), found.port),
         ListenerType::NodePort => {
-            let status = cluster.status.as_ref().and_then(|s| s.listeners.iter().find(|l| l.name == *listener));
+            let status = cluster
+                .status
+                .as_ref()
+                .and_then(|s| s.listeners.iter().find(|l| l.name == *listener));
             status.map(|l| l.bootstrap_servers.clone()).ok_or_else(|| {
                 let why = format!("EdgeCluster {name} has not published its address yet");
-                Problem::new(Reason::Progressing, listener_field, listener, why, "wait for it, or use an Internal one")
+                Problem::new(
+                    Reason::Progressing,
+                    listener_field,
+                    listener,
+                    why,
+                    "wait for it, or use an Internal one",
+                )
             })?
         }
     };
@@ -415,8 +546,14 @@ fn cluster_endpoint(
     Ok(ResolvedEndpoint {
         digest: digest(&connection),
         connection,
-        pod: PodEndpoint { file: KafkaEndpointFile::plaintext(servers), mounts: SecretMounts::new(peer) },
-        peer: KafkaPeer::Cluster { name: name.clone(), port: found.port },
+        pod: PodEndpoint {
+            file: KafkaEndpointFile::plaintext(servers),
+            mounts: SecretMounts::new(peer),
+        },
+        peer: KafkaPeer::Cluster {
+            name: name.clone(),
+            port: found.port,
+        },
     })
 }
 
@@ -433,11 +570,14 @@ fn digest(connection: &KafkaConnection) -> u64 {
     if let Some(tls) = &connection.tls {
         tls.ca_pem.hash(&mut hasher);
         let client = tls.client.as_ref();
-        client.map(|c| (c.certificate_pem.as_str(), c.key_pem.expose())).hash(&mut hasher);
+        client
+            .map(|c| (c.certificate_pem.as_str(), c.key_pem.expose()))
+            .hash(&mut hasher);
     }
     connection.tls.is_some().hash(&mut hasher);
     let sasl = connection.sasl.as_ref();
-    sasl.map(|s| (s.mechanism.as_str(), s.username.as_str(), s.password.expose())).hash(&mut hasher);
+    sasl.map(|s| (s.mechanism.as_str(), s.username.as_str(), s.password.expose()))
+        .hash(&mut hasher);
     hasher.finish()
 }
 

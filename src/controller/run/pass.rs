@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::Resource;
 use tokio::time::timeout;
 
 use super::super::{Conditions, Context, Error, Kind, ObjectKey, Reconciler, Requeue};
@@ -28,7 +28,11 @@ pub(super) enum Failed {
 
 pub(super) fn key_of<K: Kind>(object: &DeserializeGuard<K>) -> ObjectKey {
     let meta = object.meta();
-    ObjectKey::new(K::KIND, meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    ObjectKey::new(
+        K::KIND,
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
 }
 
 /// When an object is tried again whose pass failed.
@@ -37,17 +41,29 @@ pub(super) fn after_failure<K: Kind>(ctx: &Context, object: &DeserializeGuard<K>
 }
 
 impl<R: Reconciler> Driver<R> {
-    pub(super) async fn pass(&self, ctx: &Context, object: &DeserializeGuard<R::Kind>) -> Result<Action, Failed> {
+    pub(super) async fn pass(
+        &self,
+        ctx: &Context,
+        object: &DeserializeGuard<R::Kind>,
+    ) -> Result<Action, Failed> {
         let key = key_of(object);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone());
         let begun = Instant::now();
         let work = AssertUnwindSafe(timeout(PASS_DEADLINE, self.reconcile(ctx, &key, object))).catch_unwind();
         let result = match work.await {
             Ok(Ok(result)) => result.map_err(Failed::Error),
-            Ok(Err(_)) => Err(Error::Timeout { what: format!("reconcile {key}"), after: PASS_DEADLINE }.into()),
+            Ok(Err(_)) => Err(Error::Timeout {
+                what: format!("reconcile {key}"),
+                after: PASS_DEADLINE,
+            }
+            .into()),
             Err(_) => Err(Failed::Panicked),
         };
-        ctx.metrics().reconciled(R::Kind::KIND, begun.elapsed(), result.is_err());
+        ctx.metrics()
+            .reconciled(R::Kind::KIND, begun.elapsed(), result.is_err());
         match result {
             Ok(Requeue::BackOff) => Ok(Action::requeue(ctx.backoffs().failed(&key))),
             Ok(requeue) => {
@@ -72,7 +88,9 @@ impl<R: Reconciler> Driver<R> {
     ) -> Result<Requeue, Error> {
         match &object.0 {
             // It is being deleted: nothing is created or repaired any more.
-            Ok(object) if object.meta().deletion_timestamp.is_some() => Ok(Requeue::After(ctx.options().status_refresh)),
+            Ok(object) if object.meta().deletion_timestamp.is_some() => {
+                Ok(Requeue::After(ctx.options().status_refresh))
+            }
             Ok(object) => self.reconciler.reconcile(ctx, object).await,
             Err(invalid) => report_invalid::<R::Kind>(ctx, key, invalid).await,
         }
@@ -97,6 +115,8 @@ async fn report_invalid<K: Kind>(
     conditions.no(condition_type::READY, Reason::InvalidSpec, &message);
     conditions.stalled(Reason::InvalidSpec, &message);
     let status = K::bare_status(generation, now, conditions.finish());
-    ctx.statuses().write_raw::<K>(ctx, key, invalid.metadata.uid.as_deref(), &status).await?;
+    ctx.statuses()
+        .write_raw::<K>(ctx, key, invalid.metadata.uid.as_deref(), &status)
+        .await?;
     Ok(Requeue::After(ctx.options().status_refresh))
 }

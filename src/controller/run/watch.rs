@@ -56,7 +56,14 @@ pub(super) struct OwnedWatch {
 fn kind<K: Kind>() -> (Trigger<K>, KindWatch<K>) {
     let (reader, writer) = reflector::store();
     let (sender, requests) = mpsc::channel(TRIGGER_QUEUE);
-    (Trigger(sender), KindWatch { writer, reader, requests })
+    (
+        Trigger(sender),
+        KindWatch {
+            writer,
+            reader,
+            requests,
+        },
+    )
 }
 
 /// A scope's reading and writing ends.
@@ -93,7 +100,16 @@ pub(super) fn scope(namespace: Option<String>) -> (Scope, ScopeWatch) {
         network_policies: network_policies_writer,
         disruption_budgets: disruption_budgets_writer,
     };
-    (scope, ScopeWatch { namespace, edge_clusters, bridge_pipelines, replication_links, owned })
+    (
+        scope,
+        ScopeWatch {
+            namespace,
+            edge_clusters,
+            bridge_pipelines,
+            replication_links,
+            owned,
+        },
+    )
 }
 
 fn api<T>(client: &Client, namespace: Option<&str>) -> Api<T>
@@ -107,7 +123,9 @@ where
 }
 
 /// A queue's receiving end as a stream.
-pub(super) fn requests<K: Kind>(mut receiver: mpsc::Receiver<Request<K>>) -> impl Stream<Item = Request<K>> + Send {
+pub(super) fn requests<K: Kind>(
+    mut receiver: mpsc::Receiver<Request<K>>,
+) -> impl Stream<Item = Request<K>> + Send {
     stream::poll_fn(move |cx| receiver.poll_recv(cx))
 }
 
@@ -130,15 +148,20 @@ pub(super) fn objects<K: Kind>(
                 // When the queue is full, the sweep finds it.
                 let _ = gone.try_send(pass::key_of(object));
             }
-            if let (Some(dependents), Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) =
-                (&dependents, event)
+            if let (
+                Some(dependents),
+                Event::Apply(object) | Event::InitApply(object) | Event::Delete(object),
+            ) = (&dependents, event)
             {
                 let key = pass::key_of(object);
                 dependents(&key.namespace, &key.name);
             }
         })
         .applied_objects()
-        .predicate_filter(predicates::generation.combine(deletion), PredicateConfig::default())
+        .predicate_filter(
+            predicates::generation.combine(deletion),
+            PredicateConfig::default(),
+        )
 }
 
 fn deletion<K: Resource>(object: &K) -> Option<u64> {
@@ -192,7 +215,11 @@ fn metadata<T>(
 
 fn any_change<K: Resource>(object: &K) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    (&object.meta().resource_version, object.meta().deletion_timestamp.is_some()).hash(&mut hasher);
+    (
+        &object.meta().resource_version,
+        object.meta().deletion_timestamp.is_some(),
+    )
+        .hash(&mut hasher);
     Some(hasher.finish())
 }
 
@@ -224,7 +251,9 @@ fn spawn<T>(
 
 fn request_owner(ctx: &Context, meta: &ObjectMeta) {
     let Some(labels) = &meta.labels else { return };
-    let (Some(kind), Some(name)) = (labels.get(KIND_LABEL), labels.get(NAME_LABEL)) else { return };
+    let (Some(kind), Some(name)) = (labels.get(KIND_LABEL), labels.get(NAME_LABEL)) else {
+        return;
+    };
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     match kind.as_str() {
         EdgeCluster::KIND => ctx.trigger::<EdgeCluster>(namespace, name),
@@ -238,9 +267,17 @@ fn request_owner(ctx: &Context, meta: &ObjectMeta) {
 fn trim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(spec) = &mut pod.spec {
-        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        for container in spec
+            .containers
+            .iter_mut()
+            .chain(spec.init_containers.iter_mut().flatten())
+        {
             let (name, image) = (std::mem::take(&mut container.name), container.image.take());
-            *container = k8s_openapi::api::core::v1::Container { name, image, ..Default::default() };
+            *container = k8s_openapi::api::core::v1::Container {
+                name,
+                image,
+                ..Default::default()
+            };
         }
         *spec = PodSpec {
             containers: std::mem::take(&mut spec.containers),

@@ -231,10 +231,7 @@ fn a_publish_is_read_back_as_it_was_sent() {
             let Incoming::Publish(message) = codec.read(&mut bytes).unwrap() else {
                 panic!()
             };
-            assert_eq!(
-                (message.topic.as_str(), message.qos),
-                ("factory/line1/dev7", qos)
-            );
+            assert_eq!((message.topic.as_str(), message.qos), ("factory/line1/dev7", qos));
             assert_eq!(
                 (&message.payload[..], message.pkid),
                 (&b"{}"[..], u16::from(qos) * 9)
@@ -273,10 +270,7 @@ fn a_puback_tells_taken_from_unheard_and_refused() {
             v5::PubAckReason::NoMatchingSubscribers,
             Ok(Accepted::NoSubscriber),
         ),
-        (
-            v5::PubAckReason::NotAuthorized,
-            Err("NotAuthorized".to_owned()),
-        ),
+        (v5::PubAckReason::NotAuthorized, Err("NotAuthorized".to_owned())),
     ] {
         assert_eq!(ack(reason), Ok(Incoming::PubAck { pkid: 3, result }));
     }

@@ -19,16 +19,31 @@ fn cluster() -> EdgeCluster {
     .unwrap()
 }
 
-fn resolve(listener: &str, cluster: Option<Result<EdgeCluster, String>>) -> Result<ResolvedEndpoint, Problem> {
-    let reference = ClusterRef { name: "munich".into(), listener: listener.into() };
+fn resolve(
+    listener: &str,
+    cluster: Option<Result<EdgeCluster, String>>,
+) -> Result<ResolvedEndpoint, Problem> {
+    let reference = ClusterRef {
+        name: "munich".into(),
+        listener: listener.into(),
+    };
     cluster_endpoint("factory", "spec.kafka", "kafka", &reference, cluster)
 }
 
 #[test]
 fn an_internal_listener_follows_from_the_spec_alone() {
     let endpoint = resolve("internal", Some(Ok(cluster()))).unwrap();
-    assert_eq!(endpoint.connection.bootstrap_servers, ["munich-kafka.factory.svc:9092"]);
-    assert_eq!(endpoint.peer, KafkaPeer::Cluster { name: "munich".into(), port: 9092 });
+    assert_eq!(
+        endpoint.connection.bootstrap_servers,
+        ["munich-kafka.factory.svc:9092"]
+    );
+    assert_eq!(
+        endpoint.peer,
+        KafkaPeer::Cluster {
+            name: "munich".into(),
+            port: 9092
+        }
+    );
     assert_eq!(endpoint.pod.mounts.volume(), None);
 }
 
@@ -42,17 +57,31 @@ fn a_node_port_listener_is_waited_for_until_its_address_is_published() {
     }))
     .unwrap();
     let endpoint = resolve("plant", Some(Ok(published))).unwrap();
-    assert_eq!(endpoint.connection.bootstrap_servers, ["10.0.0.1:31092", "10.0.0.2:31092"]);
+    assert_eq!(
+        endpoint.connection.bootstrap_servers,
+        ["10.0.0.1:31092", "10.0.0.2:31092"]
+    );
 }
 
 #[test]
 fn what_is_missing_is_named_with_field_value_and_remedy() {
     let problem = resolve("internal", None).unwrap_err();
-    assert_eq!((problem.reason, problem.field.as_str()), (Reason::ClusterNotFound, "spec.kafka.clusterRef.name"));
-    assert!(problem.to_string().contains("\"munich\": there is no EdgeCluster munich"), "{problem}");
+    assert_eq!(
+        (problem.reason, problem.field.as_str()),
+        (Reason::ClusterNotFound, "spec.kafka.clusterRef.name")
+    );
+    assert!(
+        problem
+            .to_string()
+            .contains("\"munich\": there is no EdgeCluster munich"),
+        "{problem}"
+    );
     let problem = resolve("other", Some(Ok(cluster()))).unwrap_err();
     assert_eq!(problem.reason, Reason::ListenerNotFound);
-    assert!(problem.to_string().contains("it has: internal, plant"), "{problem}");
+    assert!(
+        problem.to_string().contains("it has: internal, plant"),
+        "{problem}"
+    );
     let problem = resolve("internal", Some(Err("missing field `spec`".into()))).unwrap_err();
     assert_eq!(problem.reason, Reason::ClusterNotFound);
 }
