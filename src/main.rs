@@ -40,6 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Broker(tributary::broker::Args),
     /// Write the custom resource definitions and their reference
     Crds(tributary::crds::Args),
 }
@@ -53,12 +54,12 @@ impl Command {
 
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
+        Command::Broker(args) => on_runtime(tributary::broker::run(args)),
         Command::Crds(args) => Ok(tributary::crds::run(&args)?),
     }
 }
 
 /// Runs a room's async `run` on a runtime made for it.
-#[allow(dead_code)]
 fn on_runtime<E: Error + 'static>(
     room: impl Future<Output = Result<ExitCode, E>>,
 ) -> Result<ExitCode, Box<dyn Error>> {
