@@ -74,6 +74,8 @@ def up(cluster: Cluster) -> None:
     with lock(cluster):
         for folder in ("log", "dns"):
             os.makedirs(cluster.path(folder), exist_ok=True)
+        if not node_ns.find_init(cluster):
+            cgroups.remove(cluster)         # of a node that was killed: the kubelet spends 3 s on each container's old one
         init = node_ns.create(cluster)
         plan = network.connect(cluster, init)
         cgroups.create(cluster)
