@@ -37,9 +37,9 @@ def create(cluster: Cluster) -> None:
 
 def _create_v1(cluster: Cluster) -> None:
     for path in _roots(cluster):
-        if os.path.isdir(os.path.dirname(path)) and not os.path.islink(os.path.dirname(path)):
-            if os.path.basename(os.path.dirname(path)) != "unified":
-                os.makedirs(path, exist_ok=True)
+        parent = os.path.dirname(path)
+        if os.path.isdir(parent) and os.path.basename(parent) != "unified":
+            os.makedirs(path, exist_ok=True)
     for item in ("cpuset.cpus", "cpuset.mems"):         # a new cpuset is empty, and nothing may run in an empty one
         with open(os.path.join(ROOT, "cpuset", item)) as f:
             value = f.read()
@@ -53,9 +53,15 @@ def _create_v2(path: str) -> None:
         available = f.read().split()
     for folder in (ROOT, path):
         for controller in available:
-            # Some controllers cannot be delegated everywhere (cpu with real-time tasks); the kubelet names what it misses.
+            # Not every controller can be handed down everywhere: what matters is checked below.
             with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.subtree_control"), "w") as f:
                 f.write("+" + controller)
+    with open(os.path.join(path, "cgroup.controllers")) as f:
+        missing = {"cpu", "memory", "pids"} - set(f.read().split())
+    if missing:
+        raise ClusterError(f"cgroups in {path}", f"controllers are not handed down: {' '.join(sorted(missing))}", "inside a container, "
+                           "move its processes to a child first: `mkdir /sys/fs/cgroup/init && xargs -rn1 < /sys/fs/cgroup/cgroup.procs "
+                           "> /sys/fs/cgroup/init/cgroup.procs`")
 
 
 def _folders(root: str) -> List[str]:

@@ -125,7 +125,8 @@ def _exec(args) -> int:
         raise ClusterError("exec", f"cluster {target.name} is not running", f"run `cluster up {target.name}`")
     if not argv:
         raise ClusterError("exec", "no command", f"cluster exec {target.name} -- COMMAND …")
-    os.environ.update(KUBECONFIG="/node/kubeconfig", PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    own = ":".join(os.path.dirname(tools.tool(t).node_path) for t in ("kubectl", "helm"))
+    os.environ.update(KUBECONFIG="/node/kubeconfig", PATH=f"{own}:{os.environ['PATH']}:/usr/sbin:/sbin")
     full = node_ns.enter(init, argv)
     sys.stdout.flush()
     os.execvp(full[0], full)

@@ -44,7 +44,7 @@ def each(clusters: List[Cluster], action) -> None:
         except BaseException as e:         # noqa: B036 (handed to the caller's thread)
             failures.append(e)
 
-    threads = [threading.Thread(target=guarded, args=(c,)) for c in clusters]
+    threads = [threading.Thread(target=guarded, args=(c,), daemon=True) for c in clusters]
     for t in threads:
         t.start()
     for t in threads:
