@@ -60,9 +60,10 @@ pub(super) fn kind_page(crd: &CustomResourceDefinition) -> (String, String) {
 /// Every reason that a condition can have, with what to do.
 pub(super) fn conditions_page() -> String {
     let mut text = format!(
-        "{WRITTEN_BY}# Reasons of conditions\n\nThe same words stand in conditions (`kubectl describe`), events and \
+        "{WRITTEN_BY}# Conditions\n\n## Verdicts, conditions, Argo CD health\n\n{}\n## Reasons\n\nThe same words stand in conditions (`kubectl describe`), events and \
          the operator's log. The condition's message names the field or peer, the value and the remedy of the case at hand.\n\
-         \n| Reason | What happened | What to do |\n| --- | --- | --- |\n"
+         \n| Reason | What happened | What to do |\n| --- | --- | --- |\n",
+        crate::health::table_markdown()
     );
     for reason in Reason::ALL {
         let said = reason.text();
