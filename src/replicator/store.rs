@@ -1,0 +1,85 @@
+//! Writes positions to the target.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::kafka::connection::KafkaConnection;
+use crate::kafka::positions::{POSITIONS_TOPIC, Position, PositionKey, partition_for};
+
+/// How long a position may wait to be written before the attempt counts as failed; a younger one follows anyway.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// A producer for the positions topic alone: what waits for a slow data topic does not delay positions.
+pub(super) struct Store {
+    producer: FutureProducer,
+}
+
+/// Why positions were not stored.
+#[derive(Debug, thiserror::Error)]
+#[error("positions were not stored: {0}")]
+pub(super) struct StoreError(#[source] KafkaError);
+
+impl StoreError {
+    /// The code of Kafka or librdkafka.
+    pub(super) fn code(&self) -> Option<RDKafkaErrorCode> {
+        self.0.rdkafka_error_code()
+    }
+}
+
+impl Store {
+    /// Builds the client; no broker is asked for anything yet.
+    pub(super) fn new(target: &KafkaConnection) -> Result<Self, StoreError> {
+        let mut config = target.client_config();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", ATTEMPT.as_millis().to_string())
+            .set("linger.ms", "5")
+            // The format says so: readers need no codec.
+            .set("compression.type", "none")
+            .set("allow.auto.create.topics", "false")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("log_level", "0");
+        config.create().map(|producer| Self { producer }).map_err(StoreError)
+    }
+
+    /// Writes positions (or withdraws them) and waits until the target has all of them.
+    ///
+    /// In the order given: after a crash in between, what is stored is a beginning of the list.
+    pub(super) async fn write(&self, positions: &[(PositionKey, Option<Position>)]) -> Result<(), StoreError> {
+        let mut waiting = Vec::with_capacity(positions.len());
+        for (key, position) in positions {
+            let (encoded, value) = (key.encode(), position.as_ref().map(Position::encode));
+            let mut record = FutureRecord::to(POSITIONS_TOPIC).partition(partition_for(&key.link_id)).key(&encoded);
+            record.payload = value.as_ref();
+            // Two steps, so that all are on their way before the first is waited for.
+            waiting.push(self.queue(record).await?);
+        }
+        for delivery in waiting {
+            match delivery.await {
+                Ok(Ok(_)) => {}
+                Ok(Err((error, _))) => return Err(StoreError(error)),
+                Err(_) => return Err(StoreError(KafkaError::Canceled)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn queue(
+        &self,
+        mut record: FutureRecord<'_, Vec<u8>, Vec<u8>>,
+    ) -> Result<rdkafka::producer::DeliveryFuture, StoreError> {
+        loop {
+            match self.producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err((error, _)) => return Err(StoreError(error)),
+            }
+        }
+    }
+}
