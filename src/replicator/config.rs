@@ -39,6 +39,9 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 pub struct ReplicatorConfig {
     /// `<namespace>/<name>` of the link, or any other stable name outside Kubernetes.
     pub name: String,
+    /// The generation of the resource that this file was rendered from; shown again at `/progress`, otherwise unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// Stable identity of the positions; absent or empty: `<source cluster ID>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_id: Option<String>,

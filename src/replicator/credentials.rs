@@ -31,7 +31,10 @@ impl Connections {
             let connection = endpoint.load().map_err(|error| (side, error))?;
             Ok(connection.with_client_id(client_id.clone()))
         };
-        Ok(Self { source: load(Side::Source, &config.source)?, target: load(Side::Target, &config.target)? })
+        Ok(Self {
+            source: load(Side::Source, &config.source)?,
+            target: load(Side::Target, &config.target)?,
+        })
     }
 }
 
@@ -91,8 +94,14 @@ mod tests {
                     target: {bootstrapServers: ['b:1'], tls: {mode: Disabled}, authentication: {type: None}}\n\
                     topics: {include: ['.*'], naming: {type: Identity}}\ndelivery: AtLeastOnce\nstart: Earliest\n";
         let mut config = ReplicatorConfig::parse(text).unwrap();
-        let authentication = AuthenticationFile::Plain { username: "u".to_owned(), password_file };
-        config.target = KafkaEndpointFile { authentication, ..config.target };
+        let authentication = AuthenticationFile::Plain {
+            username: "u".to_owned(),
+            password_file,
+        };
+        config.target = KafkaEndpointFile {
+            authentication,
+            ..config.target
+        };
         config
     }
 

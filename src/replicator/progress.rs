@@ -21,6 +21,11 @@ pub struct Progress {
     pub observed_at: Timestamp,
     /// When the process started.
     pub started_at: Timestamp,
+    /// SHA-256 of the configuration file's bytes, hex.
+    pub config_hash: String,
+    /// The configuration's `generation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// `<namespace>/<name>` from the configuration.
     pub name: String,
     /// The positions' identity; absent until the source's cluster ID is known.

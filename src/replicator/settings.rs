@@ -31,8 +31,12 @@ pub const COPIED: [&str; 14] = [
 pub const DEFAULT_MAX_MESSAGE_BYTES: u64 = 1_048_588;
 
 /// Settings of the target's topic that decide whether it takes a record.
-pub const DECISIVE: [&str; 4] =
-    ["cleanup.policy", "max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
+pub const DECISIVE: [&str; 4] = [
+    "cleanup.policy",
+    "max.message.bytes",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+];
 
 /// What to create a topic with, given the settings of the source's.
 #[must_use]
@@ -40,7 +44,9 @@ pub fn copied(source: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String
     COPIED
         .iter()
         .filter_map(|name| {
-            let entry = source.get(*name).filter(|entry| entry.source == ConfigSource::DynamicTopic)?;
+            let entry = source
+                .get(*name)
+                .filter(|entry| entry.source == ConfigSource::DynamicTopic)?;
             Some(((*name).to_owned(), entry.value.clone()?))
         })
         .collect()
@@ -49,15 +55,22 @@ pub fn copied(source: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String
 /// The largest batch that a topic takes, in bytes.
 #[must_use]
 pub fn largest_batch(target: &BTreeMap<String, ConfigEntry>) -> u64 {
-    let value = target.get("max.message.bytes").and_then(|entry| entry.value.as_deref());
-    value.and_then(|value| value.parse().ok()).unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+    let value = target
+        .get("max.message.bytes")
+        .and_then(|entry| entry.value.as_deref());
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
 }
 
 /// The [`DECISIVE`] settings in one line: as long as it is the same, a refused record is refused again.
 #[must_use]
 pub fn fingerprint(target: &BTreeMap<String, ConfigEntry>) -> String {
     let values = DECISIVE.iter().map(|name| {
-        let value = target.get(*name).and_then(|entry| entry.value.as_deref()).unwrap_or("?");
+        let value = target
+            .get(*name)
+            .and_then(|entry| entry.value.as_deref())
+            .unwrap_or("?");
         format!("{name}={value}")
     });
     values.collect::<Vec<_>>().join(" ")
@@ -68,11 +81,18 @@ mod tests {
     use super::*;
 
     fn entry(value: &str, source: ConfigSource) -> ConfigEntry {
-        ConfigEntry { value: Some(value.to_owned()), source, read_only: false, sensitive: false }
+        ConfigEntry {
+            value: Some(value.to_owned()),
+            source,
+            read_only: false,
+            sensitive: false,
+        }
     }
 
     fn settings(list: &[(&str, &str, ConfigSource)]) -> BTreeMap<String, ConfigEntry> {
-        list.iter().map(|(name, value, source)| ((*name).to_owned(), entry(value, *source))).collect()
+        list.iter()
+            .map(|(name, value, source)| ((*name).to_owned(), entry(value, *source)))
+            .collect()
     }
 
     #[test]
@@ -82,17 +102,31 @@ mod tests {
             ("retention.ms", "604800000", ConfigSource::Default),
             ("segment.bytes", "1048576", ConfigSource::StaticBroker),
             ("min.insync.replicas", "2", ConfigSource::DynamicTopic),
-            ("follower.replication.throttled.replicas", "*", ConfigSource::DynamicTopic),
-            ("message.timestamp.type", "LogAppendTime", ConfigSource::DynamicTopic),
+            (
+                "follower.replication.throttled.replicas",
+                "*",
+                ConfigSource::DynamicTopic,
+            ),
+            (
+                "message.timestamp.type",
+                "LogAppendTime",
+                ConfigSource::DynamicTopic,
+            ),
             ("flush.messages", "1", ConfigSource::DynamicTopic),
         ]);
-        assert_eq!(copied(&source), BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]));
+        assert_eq!(
+            copied(&source),
+            BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())])
+        );
     }
 
     #[test]
     fn a_clusters_own_settings_are_never_on_the_list() {
         for name in COPIED {
-            assert!(!name.contains("insync") && !name.contains("throttled") && !name.contains("timestamp"), "{name}");
+            assert!(
+                !name.contains("insync") && !name.contains("throttled") && !name.contains("timestamp"),
+                "{name}"
+            );
         }
     }
 

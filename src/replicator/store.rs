@@ -42,17 +42,25 @@ impl Store {
             .set("allow.auto.create.topics", "false")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("log_level", "0");
-        config.create().map(|producer| Self { producer }).map_err(StoreError)
+        config
+            .create()
+            .map(|producer| Self { producer })
+            .map_err(StoreError)
     }
 
     /// Writes positions (or withdraws them) and waits until the target has all of them.
     ///
     /// In the order given: after a crash in between, what is stored is a beginning of the list.
-    pub(super) async fn write(&self, positions: &[(PositionKey, Option<Position>)]) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        positions: &[(PositionKey, Option<Position>)],
+    ) -> Result<(), StoreError> {
         let mut waiting = Vec::with_capacity(positions.len());
         for (key, position) in positions {
             let (encoded, value) = (key.encode(), position.as_ref().map(Position::encode));
-            let mut record = FutureRecord::to(POSITIONS_TOPIC).partition(partition_for(&key.link_id)).key(&encoded);
+            let mut record = FutureRecord::to(POSITIONS_TOPIC)
+                .partition(partition_for(&key.link_id))
+                .key(&encoded);
             record.payload = value.as_ref();
             // Two steps, so that all are on their way before the first is waited for.
             waiting.push(self.queue(record).await?);
