@@ -1,5 +1,6 @@
 """What EdgeClusters, BridgePipelines and ReplicationLinks say of themselves."""
 import datetime
+import json
 from typing import Callable, List, Optional
 
 from .errors import NotYet
@@ -95,3 +96,18 @@ def uids(pods: List[dict]) -> dict:
 def table(site: Site) -> str:
     """What a user sees."""
     return site.kube("get", "edgeclusters,bridgepipelines,replicationlinks", "-A", check=False).rstrip()
+
+
+def progress(site: Site, pod: str) -> dict:
+    """What a pod of the data plane says of itself, asked through the API server; empty while it does not answer."""
+    path = f"/api/v1/namespaces/{site.namespace}/pods/{pod}:9404/proxy/progress"
+    done = site.kube.run("get", "--raw", path, check=False, timeout=10)
+    try:
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+    except ValueError:
+        return {}
+
+
+def owned(site: Site, kind: str, name: str, what: str) -> List[dict]:
+    """Objects of the kind `what` that the operator made for an object."""
+    return site.kube.list(what, site.namespace, f"tributary.dev/kind={kind},tributary.dev/name={name}")
