@@ -87,6 +87,7 @@ def _down(args) -> None:
     if not args.names and not args.all:
         raise ClusterError("down", "no cluster named", "name clusters, or --all; known: " + (" ".join(known_clusters()) or "none"))
     clusters.each(clusters.chosen(args.names, args.all), clusters.down)
+    clusters.empty_trash()
 
 
 def _status(args) -> None:

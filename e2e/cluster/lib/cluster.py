@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterable, List
@@ -19,6 +20,8 @@ NEEDED = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
           "local-path-provisioner", "coredns", "pause"]
 PROCESSES = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy",
              "local-path-provisioner", "netpol"]
+
+TRASH = ".removed-"
 
 
 @contextlib.contextmanager
@@ -112,14 +115,21 @@ def down(cluster: Cluster) -> None:
         if left:
             raise ClusterError(f"down {cluster.name}", f"cgroups will not go: {' '.join(left)}", "run `cluster down` again; see `cat "
                                f"{left[0]}/cgroup.procs`")
-        trash = os.path.join(clusters_dir(), f".removing-{cluster.name}")
-        shutil.rmtree(trash, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(cluster.dir, trash)           # at once, so that nobody sees half a cluster
-            shutil.rmtree(trash)
+            trash = tempfile.mkdtemp(prefix=TRASH, dir=clusters_dir())
+            os.rename(cluster.dir, os.path.join(trash, cluster.name))       # at once, so that nobody sees half a cluster
+        empty_trash()
         if existed:
             addons.write_names()
             say("down", cluster.name)
+
+
+def empty_trash() -> None:
+    """Delete the folders of removed clusters, those of a `down` that was killed included."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(clusters_dir()):
+            if name.startswith(TRASH):
+                shutil.rmtree(os.path.join(clusters_dir(), name), ignore_errors=True)
 
 
 def status(cluster: Cluster) -> dict:

@@ -86,7 +86,7 @@ def serve(api: Api) -> None:
     store = Store()
     for kind in COLLECTIONS:
         threading.Thread(target=_follow, args=(api, kind, store), daemon=True).start()
-    applied, failed = "", ""
+    applied, failed, failures = "", "", 0
     while True:
         with store.changed:
             store.changed.wait(timeout=1 if failed else None)
@@ -100,7 +100,8 @@ def serve(api: Api) -> None:
         if not problem:
             applied = text
             _log(f"applied: {len(kinds['policies'])} policies, {text.count(' : jump ')} isolated ends, {len(text)} bytes")
-        elif problem != failed:
+        elif problem != failed or failures % 60 == 0:
             _log(f"FAILED, the last rules stay, trying again every second: {problem[:1500]}")
             print(text, file=sys.stderr, flush=True)
+        failures = failures + 1 if problem else 0
         failed = problem
