@@ -26,12 +26,20 @@
 //! The last record of a key counts. For at-least-once links that is safe whoever wrote it: also a process that was
 //! replaced and wrote late had the records before its position acknowledged. `generation` shows such a writer.
 
+mod reader;
+mod shard;
+mod topic;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::KafkaError;
 use super::topic_id::TopicId;
+
+pub use reader::{MAX_POSITIONS, Positions, PositionsReader, Scope, Unreadable};
+pub use topic::{PositionsTopic, ensure_positions_topic};
 
 /// The topic's name on every target cluster.
 pub const POSITIONS_TOPIC: &str = "__tributary_positions";
@@ -101,6 +109,60 @@ pub enum PositionError {
     },
 }
 
+/// Why the positions of a cluster cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PositionsError {
+    /// There is no such topic: no link has ever run towards this cluster, or the topic was deleted.
+    #[error("the topic {POSITIONS_TOPIC} does not exist")]
+    TopicMissing,
+    /// Somebody else created it.
+    #[error(
+        "the topic {POSITIONS_TOPIC} has {found} partitions and must have {POSITIONS_PARTITIONS}; \
+         delete it if no link has used it yet, it is created anew"
+    )]
+    WrongPartitions {
+        /// How many there are.
+        found: usize,
+    },
+    /// The cluster cannot be asked, or refuses.
+    #[error("the topic {POSITIONS_TOPIC} cannot be read: {0}")]
+    Kafka(#[from] KafkaError),
+    /// Somebody's transaction holds records back.
+    #[error(
+        "partition {partition} of {POSITIONS_TOPIC} can be read up to offset {at} of {end}: a transaction is open; \
+         it is read on when the transaction ends"
+    )]
+    OpenTransaction {
+        /// Partition of the positions topic.
+        partition: i32,
+        /// The next offset to read.
+        at: i64,
+        /// The high watermark.
+        end: i64,
+    },
+    /// More than a reader may hold.
+    #[error(
+        "the topic {POSITIONS_TOPIC} has more than {bound} positions; write tombstones for links that are gone"
+    )]
+    TooMany {
+        /// The bound.
+        bound: usize,
+    },
+}
+
+impl PositionsError {
+    /// A stable CamelCase word for conditions.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::TopicMissing => "PositionsTopicMissing".into(),
+            Self::WrongPartitions { .. } => "PositionsTopicUnusable".into(),
+            Self::Kafka(error) => error.reason(),
+            Self::OpenTransaction { .. } => "PositionsHeldByTransaction".into(),
+            Self::TooMany { .. } => "TooManyPositions".into(),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KeyV1<'a> {
@@ -145,6 +207,11 @@ pub fn partition_for(link_id: &str) -> i32 {
 }
 
 impl PositionKey {
+    /// The partition of the positions topic to which this position is written.
+    pub fn positions_partition(&self) -> i32 {
+        partition_for(&self.link_id)
+    }
+
     /// The record key. The same key gives the same bytes, always.
     pub fn encode(&self) -> Vec<u8> {
         let key = KeyV1 {
