@@ -43,12 +43,17 @@ enum Command {
     Broker(tributary::broker::Args),
     /// Write the custom resource definitions and their reference
     Crds(tributary::crds::Args),
+    Probe(tributary::probe::Args),
 }
 
 impl Command {
     /// What is logged when `RUST_LOG` says nothing.
     fn default_filter(&self) -> &'static str {
-        "info"
+        match self {
+            // Its results and its progress are for people: only what is wrong belongs between them.
+            Self::Probe(_) => "warn",
+            _ => "info",
+        }
     }
 }
 
@@ -56,6 +61,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Broker(args) => on_runtime(tributary::broker::run(args)),
         Command::Crds(args) => Ok(tributary::crds::run(&args)?),
+        Command::Probe(args) => on_runtime(tributary::probe::run(args)),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `run` | `format`, `run`, `startedNs`, `devices`, `payloadBytes`, `qos`, `rate`, `messages`, `topicTemplate`, `servers` | what was asked for |
 //! | `acked` | `atNs`, `ranges` | acknowledged by the MQTT server (QoS 1), or written to it (QoS 0), since the line before |
 //! | `resent` | `atNs`, `ranges` | sent once more after a reconnect: each may arrive twice |
+//! | `unheard` | `atNs`, `ranges` | acknowledged although nobody had subscribed (MQTT 5 says so); in `acked` as well |
 //! | `refused` | `atNs`, `reason`, `ranges` | acknowledged with an error (MQTT 5): never arrives |
 //! | `connection` | `atNs`, `connection`, `event`, `reason` | a connection was `lost` or `restored` |
 //! | `end` | `atNs`, `acked`, `refused`, `resent`, `unknown`, `pubackMs` | the run ended in order; `unknown` are ranges sent and never acknowledged, which may or may not arrive |
@@ -76,6 +77,10 @@ pub enum Line {
         ranges: Vec<Range>,
     },
     Resent {
+        at_ns: u64,
+        ranges: Vec<Range>,
+    },
+    Unheard {
         at_ns: u64,
         ranges: Vec<Range>,
     },
@@ -225,6 +230,8 @@ pub struct DeviceSent {
     pub acked: RangeSet,
     /// Sent more than once.
     pub resent: RangeSet,
+    /// Acknowledged without a subscriber.
+    pub unheard: RangeSet,
     /// Refused by the server.
     pub refused: RangeSet,
     /// Sent, never acknowledged; known at the end of a run only.
@@ -337,6 +344,7 @@ impl SentFile {
     fn take(&mut self, line: Line) -> Result<(), String> {
         match line {
             Line::Acked { ranges, .. } => self.add(&ranges, |d| &mut d.acked),
+            Line::Unheard { ranges, .. } => self.add(&ranges, |d| &mut d.unheard),
             Line::Refused { ranges, .. } => self.add(&ranges, |d| &mut d.refused),
             Line::Resent { ranges, .. } => {
                 self.resent += ranges
