@@ -25,7 +25,7 @@ def run(t):
     wait_verdict(t.factory, "replicationlink", "to-eu", "InSync", seconds=180)
     report = probe.audit(t.world, sent, seconds=120)
     t.expect(report["lost"] == 0, "nothing is lost", report)
-    say(f"{len(bridge_kills)} + {len(link_kills)} kills, {report['sent']} acknowledged, 0 lost, {report['duplicates']} duplicates, "
+    say(f"{len(bridge_kills)} + {len(link_kills)} kills, {report['acked']} acknowledged, 0 lost, {report['duplicates']} duplicates, "
         f"{report['outOfOrder']} out of order")
 
 
