@@ -10,6 +10,7 @@ from . import sites
 from .errors import NotYet, StepFailed
 from .kube import Kube
 from .line import Line
+from .objects import KINDS
 from .process import run
 from .sites import Site, World, helm_image_values, need_program
 from .ui import say
@@ -144,6 +145,8 @@ def tear_down() -> None:
     kube = Kube("current", kubectl)
     run("uninstall", [helm, "uninstall", sites.RELEASE, "-n", sites.SYSTEM, "--ignore-not-found"], timeout=120)
     kube("delete", "namespace", "-l", "tributary.dev/demo=yes", "--wait=true", timeout=300)
-    kube("delete", "crd", "edgeclusters.tributary.dev", "bridgepipelines.tributary.dev", "replicationlinks.tributary.dev", "--ignore-not-found",
-         timeout=120)
-    say("removed: the release, the namespaces factory, region and tributary-system, the CRDs")
+    if any(kube.run("get", kind, "-A", "-o", "name", check=False).stdout.strip() for kind in KINDS):
+        say("the CRDs stay: other namespaces have objects of their kinds")
+    else:
+        kube("delete", "crd", *(f"{kind}s.tributary.dev" for kind in KINDS), "--ignore-not-found", timeout=120)
+    say("removed: the release, and the namespaces that the demo had made")
