@@ -23,6 +23,11 @@ images: build tools ## container images as OCI archives in target/images, no reg
 	e2e/images/build --binary $(BINARY)
 	e2e/images/build
 
+# The same program under another tag: scenarios upgrade the operator to it.
+.PHONY: e2e-images
+e2e-images: images
+	e2e/images/build tributary --tag next --binary $(BINARY)
+
 .PHONY: tools
 tools: ## third-party tools for tests and clusters, built once into ~/.cache/tributary
 	$(KUBE) tools
@@ -49,7 +54,7 @@ test: ## unit, property and integration tests (real API server, Kafka, mosquitto
 	cargo test --locked
 
 .PHONY: e2e
-e2e: images ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list
+e2e: ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list
 	e2e/scenarios/run $(foreach s,$(ONLY),--only $(s))
 
 .PHONY: ci

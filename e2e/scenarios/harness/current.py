@@ -19,7 +19,7 @@ from .wait import until
 LINE = "line"
 PORTS = {31092: "eu-kafka", 31093: "eu-kafka-0.eu-kafka-brokers", 31094: "eu-kafka-1.eu-kafka-brokers", 31095: "eu-kafka-2.eu-kafka-brokers"}
 TARGET_PORT = 9095
-# busybox has two programs called nc: Debian's listens for ever with -ll, the stock image's with -lk.
+# busybox has two programs called nc: Debian's listens for ever with -ll, Alpine's with -lk.
 LISTEN = "if nc --help 2>&1 | grep -q 'll with -e'; then L=-ll; else L=-lk; fi"
 
 
@@ -76,7 +76,7 @@ class CurrentWorld(World):
                     obj["spec"]["listeners"] = [_through_the_line(x) for x in obj["spec"]["listeners"]]
             return objects
         objects = json.loads(json.dumps(objects).replace(sites.REGION_HOST, f"{LINE}.factory.svc"))
-        return objects + line_objects(self.images["tools"])
+        return objects + line_objects(self.images["kafka"])
 
 
 def _through_the_line(listener: dict) -> dict:
@@ -129,13 +129,12 @@ def prepare(registry: str) -> World:
 def _images(registry: str):
     tag = os.environ.get("TAG", "")
     if not registry:
-        say("REGISTRY is not set: using the published images of Tributary, Kafka, mosquitto and busybox")
+        say("REGISTRY is not set: using the published images of Tributary, Kafka and mosquitto")
         images = {"tributary": f"ghcr.io/tributary-dev/tributary:{tag or '0.1.0'}", "kafka": "docker.io/apache/kafka:4.3.1",
-                  "mosquitto": sites.STOCK_MOSQUITTO, "tools": "docker.io/library/busybox:1.37.0"}
+                  "mosquitto": sites.STOCK_MOSQUITTO}
         return images, ["--set", f"image.tag={tag}"] if tag else []
     tag = tag or "0.1.0"
-    images = {"tributary": f"{registry}/tributary:{tag}", "kafka": f"{registry}/kafka:4.3.1", "mosquitto": f"{registry}/mosquitto:2",
-              "tools": f"{registry}/tools:1"}
+    images = {"tributary": f"{registry}/tributary:{tag}", "kafka": f"{registry}/kafka:4.3.1", "mosquitto": f"{registry}/mosquitto:2"}
     return images, helm_image_values(registry, "tributary", "kafka", tag)
 
 

@@ -77,11 +77,11 @@ def local_world() -> World:
     return world
 
 
-def prepare(build: bool = True) -> World:
+def prepare(build: bool = True, images: str = "images") -> World:
     """Tools, images, two clusters, the line between them. What is there already is left as it is."""
     if build:
-        say("building the binary and the images (`make images`)")
-        stream("build", ["make", "images"], "read the compiler's words above; then run it again, what is built stays built")
+        say(f"building the binary and the images (`make {images}`)")
+        stream("build", ["make", images], "read the compiler's words above; then run it again, what is built stays built")
     names = [FACTORY_CLUSTER, REGION_CLUSTER]
     logs = os.path.join(target_dir(), "cluster")
     say(f"starting the clusters {' and '.join(names)}")
