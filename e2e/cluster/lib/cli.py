@@ -98,10 +98,9 @@ def _status(args) -> None:
     if not described["clusters"]:
         print("no clusters in this checkout")
     for c in described["clusters"]:
-        missing = [n for n, p in c["processes"].items() if p is None]
         memory = sum(p["memoryMiB"] or 0 for p in c["processes"].values() if p)
         print(f"{c['name']:24} {c['state']:8} {c['nodeAddress'] or '-':16} {memory:6.0f} MiB  {c['kubeconfig']}"
-              + (f"\n{'':24} not running: {', '.join(missing)} (logs in {c['logs']})" if missing else ""))
+              + (f"\n{'':24} {c['problem']}" if c["problem"] else ""))
     for each in described["lines"]:
         print(_line_text(each))
 

@@ -135,22 +135,38 @@ def empty_trash() -> None:
 def status(cluster: Cluster) -> dict:
     """What runs and what answers, asked now."""
     init = node_ns.find_init(cluster)
-    described = {"name": cluster.name, "state": "absent", "kubeconfig": cluster.kubeconfig, "logs": cluster.path("log"),
+    described = {"name": cluster.name, "state": "absent", "problem": "", "kubeconfig": cluster.kubeconfig, "logs": cluster.path("log"),
                  "nodeAddress": None, "processes": {}, "init": init}
     if not os.path.isdir(cluster.dir):
         return described
-    described["state"] = "stopped"
     if not init:
-        return described
+        return {**described, "state": "stopped", "problem": f"the node does not run: `cluster up {cluster.name}` or `down`"}
     running = {name: node_ns.process(cluster, init, name) for name in PROCESSES}
     described["processes"] = {name: _memory(init, pid) for name, pid in running.items()}
     described["state"] = "partial"
-    with contextlib.suppress(ClusterError, OSError):
+    try:
         described["nodeAddress"] = network.load_plan(cluster).node_ip
-        api = Api(cluster, described["nodeAddress"])
-        if all(running.values()) and api.ready() and node.node_ready(cluster, api):
-            described["state"] = "ready"
+        described["problem"] = _problem(cluster, running, described["nodeAddress"])
+    except ClusterError as e:
+        described["problem"] = e.why
+    if not described["problem"]:
+        described["state"] = "ready"
     return described
+
+
+def _problem(cluster: Cluster, running: dict, address: str) -> str:
+    """The first thing that keeps a running node from being usable, or nothing."""
+    missing = [name for name, pid in running.items() if not pid]
+    if missing:
+        return f"not running: {', '.join(missing)} (logs in {cluster.path('log')})"
+    try:
+        api = Api(cluster, address)
+        unready = api.unready()
+    except OSError as e:
+        return f"certificates cannot be read: {e}"
+    if unready:
+        return f"the API server is not ready: {unready}"
+    return "" if node.node_ready(cluster, api) else f"the node is not ready: see `kubectl describe node {cluster.name}`"
 
 
 def _memory(init: int, pid) -> object:

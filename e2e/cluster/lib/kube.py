@@ -44,19 +44,17 @@ class Api:
         """GET, parsed."""
         return json.loads(self.text(path))
 
-    def ready(self) -> bool:
-        """Whether the API server answers that it is ready."""
+    def unready(self) -> str:
+        """Why the API server is not ready; nothing when it is."""
         try:
-            return self.text("/readyz") == "ok"
-        except (OSError, ApiError, http.client.HTTPException):
-            return False
+            said = self.text("/readyz")
+            return "" if said == "ok" else said
+        except (OSError, ApiError, http.client.HTTPException) as e:
+            return f"{type(e).__name__}: {e}"
 
-    def apply(self, path: str, yaml: str, manager: str = "tributary-cluster") -> None:
-        """Server-side apply of one object given as YAML or JSON text."""
-        connection, answer = self._open("PATCH", f"{path}?fieldManager={manager}&force=true", yaml, "application/apply-patch+yaml",
-                                        self.timeout)
-        with connection_closing(connection):
-            answer.read()
+    def ready(self) -> bool:
+        """Whether the API server says that it is ready."""
+        return not self.unready()
 
     def watch(self, path: str, version: str, seconds: int) -> Iterator[dict]:
         """Events of one collection from a resource version on; ends after `seconds` or when the server closes."""
