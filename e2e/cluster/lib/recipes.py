@@ -129,8 +129,11 @@ def mosquitto(out: Folders) -> None:
     """Debian's mosquitto and its clients, unpacked rather than installed: nothing starts as a service, no root is needed.
     lib/ has every shared library it needs beyond the C library; bin/ has wrappers that use them."""
     folder = out["mosquitto"]
-    simulated = run("find mosquitto", ["apt-get", "install", "-s", "--no-install-recommends", "mosquitto", "mosquitto-clients"],
-                    check=False)
+    ask = ["apt-get", "install", "-s", "--no-install-recommends", "mosquitto", "mosquitto-clients"]
+    simulated = run("find mosquitto", ask, check=False)
+    if simulated.returncode != 0:           # a fresh machine has no package lists yet
+        apt(["update"])
+        simulated = run("find mosquitto", ask, remedy="Debian's or Ubuntu's archive must be reachable and have mosquitto")
     new = re.findall(r"^Inst (\S+)", simulated.stdout, re.M)
     packages = list(dict.fromkeys(["mosquitto", "mosquitto-clients", "libmosquitto1", *new]))
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
