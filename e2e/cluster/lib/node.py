@@ -129,16 +129,10 @@ def node_ready(cluster: Cluster, api: Api) -> bool:
     old one's word."""
     try:
         conditions = api.get(f"/api/v1/nodes/{cluster.name}")["status"].get("conditions", [])
-        ready = next((c for c in conditions if c["type"] == "Ready"), None)
-        if not ready or ready["status"] != "True":
-            return False
-        started = started_at(cluster, "kubelet")
-        if _seconds(ready["lastHeartbeatTime"]) >= started:         # a new node
-            return True
-        lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{cluster.name}")
-        return _seconds(lease["spec"]["renewTime"]) >= started      # one that came back with nothing new to say
     except (ApiError, OSError):
         return False
+    ready = next((c for c in conditions if c["type"] == "Ready"), None)
+    return bool(ready) and ready["status"] == "True" and _seconds(ready["lastHeartbeatTime"]) >= started_at(cluster, "kubelet")
 
 
 def _seconds(moment: str) -> float:

@@ -107,7 +107,7 @@ def process(cluster: Cluster, init: int, name: str) -> Optional[int]:
             record = json.load(f)
     except (OSError, ValueError):
         return None
-    alive = record["init"] == init and _start_time(init, record["pid"]) == record["start"]
+    alive = record["init"] == init and record["start"] and _start_time(init, record["pid"]) == record["start"]
     return record["pid"] if alive else None
 
 
