@@ -12,6 +12,7 @@ use super::apply::ApplyMemory;
 use super::cache::Caches;
 use super::endpoint::Credentials;
 use super::metrics::Metrics;
+use super::services::Services;
 use super::{Backoffs, Clock, Error, Events, Kind, Options, StatusWriter};
 
 /// How long one call to the Kubernetes API may take.
@@ -65,6 +66,7 @@ struct Inner {
     applied: ApplyMemory,
     statuses: StatusWriter,
     credentials: Credentials,
+    services: Services,
 }
 
 impl fmt::Debug for Inner {
@@ -97,6 +99,7 @@ impl Context {
             backoffs: Backoffs::default(),
             applied: ApplyMemory::default(),
             credentials: Credentials::default(),
+            services: Services::default(),
         }))
     }
 
@@ -154,6 +157,10 @@ impl Context {
 
     pub(super) fn credentials(&self) -> &Credentials {
         &self.0.credentials
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.0.services
     }
 
     /// Writes statuses.

@@ -16,13 +16,18 @@ mod kinds;
 mod leader;
 mod metadata;
 mod metrics;
+mod network;
 mod options;
 mod outcome;
+mod pods;
 mod problem;
+mod progress;
 mod reconciler;
 mod run;
 mod sampler;
+mod services;
 mod status;
+mod workload;
 
 pub use apply::{Applied, Owned};
 pub use backoff::Backoffs;
@@ -41,13 +46,17 @@ pub use metadata::{
     KIND_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, owned_metadata, owner_reference, selector_labels,
 };
 pub use metrics::Metrics;
+pub use network::{Peer, PodPort, dns, metrics_rule, network_policy, noted_broker_ports};
 pub use options::Options;
 pub use outcome::{StepOutcome, Steps};
+pub use pods::{PodState, PodView, failing};
 pub use problem::Problem;
+pub use progress::{PROGRESS_DEADLINE, ProgressError, read_progress, read_progress_at};
 pub use reconciler::{Kind, Reconciler, Requeue};
 pub use run::{Runtime, run};
 pub use sampler::{Latest, Samplers};
 pub use status::StatusWriter;
+pub use workload::{CONFIG_HASH_ANNOTATION, Workload, container_security, pod_security, restart_hash};
 
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "tributary";

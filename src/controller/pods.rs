@@ -1,0 +1,196 @@
+//! What a pod's status says, in a form that decisions can be taken on. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+
+use super::CONFIG_HASH_ANNOTATION;
+
+/// Characters of Kubernetes' own words that are passed on.
+const MAX_WORDS: usize = 300;
+
+/// Where a pod stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodState {
+    /// It is being deleted.
+    Terminating,
+    /// It is not running yet, and nothing is known to keep it from it.
+    Starting,
+    /// It cannot run; Kubernetes' reason and words.
+    Failing(String),
+    /// Its process runs.
+    Running {
+        /// Its address.
+        ip: String,
+        /// Its readiness probe succeeds.
+        ready: bool,
+    },
+}
+
+/// One pod of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodView {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: PodState,
+    /// The hash of the configuration that it was started with.
+    pub config_hash: Option<String>,
+    /// How often its containers were started anew.
+    pub restarts: i32,
+}
+
+impl PodView {
+    /// Reads a pod.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            state: state(pod),
+            config_hash: meta.annotations.as_ref().and_then(|a| a.get(CONFIG_HASH_ANNOTATION)).cloned(),
+            restarts: statuses(pod).map(|c| c.restart_count).sum(),
+        }
+    }
+
+    /// The address, if its process runs.
+    #[must_use]
+    pub fn ip(&self) -> Option<&str> {
+        match &self.state {
+            PodState::Running { ip, .. } => Some(ip),
+            _ => None,
+        }
+    }
+}
+
+/// Why the pods of an object do not run, if Kubernetes says so of one of them.
+#[must_use]
+pub fn failing(pods: &[PodView]) -> Option<String> {
+    pods.iter().find_map(|pod| match &pod.state {
+        PodState::Failing(why) => Some(format!("pod {}: {why}", pod.name)),
+        _ => None,
+    })
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|s| s.init_container_statuses.as_ref()).into_iter().flatten();
+    init.chain(status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten())
+}
+
+fn state(pod: &Pod) -> PodState {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return PodState::Terminating;
+    }
+    let Some(status) = &pod.status else { return PodState::Starting };
+    if let Some(why) = statuses(pod).find_map(waiting) {
+        return PodState::Failing(why);
+    }
+    let condition = |type_: &str| status.conditions.iter().flatten().find(|c| c.type_ == type_);
+    if let Some(scheduled) = condition("PodScheduled").filter(|c| c.status == "False") {
+        return PodState::Failing(words(
+            scheduled.reason.as_deref().unwrap_or("Unschedulable"),
+            scheduled.message.as_deref(),
+        ));
+    }
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    let running =
+        !containers.is_empty() && containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
+    match (&status.pod_ip, status.phase.as_deref()) {
+        (Some(ip), Some("Running")) if running => PodState::Running {
+            ip: ip.clone(),
+            ready: condition("Ready").is_some_and(|c| c.status == "True"),
+        },
+        (_, Some("Failed")) => PodState::Failing(words(
+            status.reason.as_deref().unwrap_or("Failed"),
+            status.message.as_deref(),
+        )),
+        _ => PodState::Starting,
+    }
+}
+
+/// Why a container waits, if that is more than that it is being created.
+fn waiting(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+    if matches!(reason, "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    // Why it ended last time says more than that it is not started again at once.
+    let ended = |state: &ContainerState| {
+        state.terminated.as_ref().map(|t| {
+            let why = words(t.reason.as_deref().unwrap_or("ended"), t.message.as_deref());
+            format!("exit status {}, {why}", t.exit_code)
+        })
+    };
+    let last = container.last_state.as_ref().and_then(ended);
+    Some(match last {
+        Some(last) if reason == "CrashLoopBackOff" => format!("{reason}: {last}"),
+        _ => words(reason, waiting.message.as_deref()),
+    })
+}
+
+fn words(reason: &str, message: Option<&str>) -> String {
+    let Some(message) = message.map(str::trim).filter(|m| !m.is_empty()) else { return reason.to_owned() };
+    // The end of a log says why; its beginning says only that something started.
+    let skip = message.chars().count().saturating_sub(MAX_WORDS);
+    let message: String = message.chars().skip(skip).collect();
+    format!("{reason}: {}", message.replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(status: &Value) -> PodView {
+        let pod = json!({"metadata": {"name": "x-bridge-0"}, "status": status});
+        PodView::of(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn a_running_pod_has_an_address_and_readiness() {
+        let status = |ready: &str| {
+            json!({
+                "phase": "Running", "podIP": "10.0.0.9",
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "bridge", "image": "", "imageID": "", "ready": true,
+                    "restartCount": 2, "state": {"running": {}}}],
+            })
+        };
+        let view = pod(&status("True"));
+        assert_eq!(view.state, PodState::Running { ip: "10.0.0.9".into(), ready: true });
+        assert_eq!((view.restarts, view.ip()), (2, Some("10.0.0.9")));
+        assert_eq!(pod(&status("False")).state, PodState::Running { ip: "10.0.0.9".into(), ready: false });
+    }
+
+    #[test]
+    fn what_keeps_a_pod_from_running_is_told_in_kubernetes_own_words() {
+        let waiting = |reason: &str, last: Value| {
+            pod(&json!({"phase": "Pending", "containerStatuses": [{"name": "bridge", "image": "", "imageID": "",
+                "ready": false, "restartCount": 0, "lastState": last,
+                "state": {"waiting": {"reason": reason, "message": "no such image"}}}]}))
+            .state
+        };
+        assert_eq!(waiting("ContainerCreating", json!({})), PodState::Starting);
+        assert_eq!(
+            waiting("ErrImagePull", json!({})),
+            PodState::Failing("ErrImagePull: no such image".into())
+        );
+        let crash = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "a\ncannot work\n"}});
+        assert_eq!(
+            waiting("CrashLoopBackOff", crash),
+            PodState::Failing("CrashLoopBackOff: exit status 3, Error: a cannot work".into())
+        );
+        let unschedulable = pod(&json!({"phase": "Pending", "conditions": [{"type": "PodScheduled",
+            "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]}));
+        assert_eq!(
+            unschedulable.state,
+            PodState::Failing("Unschedulable: 0/1 nodes are available".into())
+        );
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_is_told() {
+        let text = words("Error", Some(&format!("{}the cause", "x".repeat(1000))));
+        assert!(text.ends_with("the cause") && text.len() < 320, "{text}");
+    }
+}
