@@ -57,6 +57,41 @@ pub struct Quantity(pub String);
 /// What a quantity in a spec must look like: at most 12 digits, 3 decimals, an SI or binary suffix.
 pub const QUANTITY_PATTERN: &str = r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
 
+impl Quantity {
+    /// The value in whole units (bytes for memory and storage), fractions rounded up; `None` when the text does not
+    /// match [`QUANTITY_PATTERN`].
+    #[must_use]
+    pub fn units(&self) -> Option<u64> {
+        let end = self
+            .0
+            .find(|c: char| c.is_ascii_alphabetic())
+            .unwrap_or(self.0.len());
+        let (number, suffix) = self.0.split_at(end);
+        let factor: u128 = match suffix {
+            "m" => 1,
+            "" => 1_000,
+            "k" => 1_000_000,
+            "M" => 1_000_000_000,
+            "G" => 1_000_000_000_000,
+            "T" => 1_000_000_000_000_000,
+            "Ki" => 1_000 << 10,
+            "Mi" => 1_000 << 20,
+            "Gi" => 1_000 << 30,
+            "Ti" => 1_000 << 40,
+            _ => return None,
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str, most: usize| {
+            let good = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+            good.then(|| text.parse::<u128>().ok()).flatten()
+        };
+        digits(fraction, 3)?;
+        let thousandths = digits(whole, 12)? * 1_000 + digits(&format!("{fraction:0<3}"), 3)?;
+        // `factor` is in thousandths of a unit, `thousandths` in thousandths of the factor.
+        u64::try_from((thousandths * factor).div_ceil(1_000_000)).ok()
+    }
+}
+
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -195,4 +230,39 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_reads_them() {
+        for (text, units) in [
+            ("2", 2),
+            ("100m", 1),
+            ("1500m", 2),
+            ("512Mi", 512 << 20),
+            ("1.5Gi", 3 << 29),
+            ("0.001Ki", 2),
+            ("20Gi", 20 << 30),
+            ("1T", 1_000_000_000_000),
+            ("800k", 800_000),
+        ] {
+            assert_eq!(Quantity(text.into()).units(), Some(units), "{text}");
+        }
+        for text in [
+            "",
+            "Gi",
+            "1.Gi",
+            "1.2345",
+            "-1",
+            "1e3",
+            "1 Gi",
+            "999999999999999Gi",
+            "999999999999Ti",
+        ] {
+            assert_eq!(Quantity(text.into()).units(), None, "{text}");
+        }
+    }
 }

@@ -58,6 +58,8 @@ fn owned_keys() -> String {
     doc = "A factory's own Kafka cluster: brokers, listeners and topics in one object.",
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message(Message::Expression("'metadata.name ' + self.metadata.name + ' has ' + string(self.metadata.name.size()) + ' characters: at most 40, so that pod and service names fit'".into())),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')")
+        .message(Message::Expression("'metadata.name ' + self.metadata.name + ': lower case letters, digits and hyphens, starting with a letter, so that service names are valid'".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Brokers", type_ = "string", json_path = ".status.readyBrokers", description = "Running of wanted"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#),
@@ -93,8 +95,8 @@ pub struct EdgeClusterSpec {
             .message("listeners: every listener needs a port of its own"),
         validation = Rule::new("self.all(l, !(l.port in [9093, 9404]))")
             .message("listeners: port 9093 (KRaft controller) and 9404 (metrics) are the operator's; choose another"),
-        validation = Rule::new("self.all(l, !(l.name in ['controller', 'control_plane']))")
-            .message("listeners: the name controller is the operator's; choose another")
+        validation = Rule::new("self.all(l, !(l.name in ['controller', 'brokers']))")
+            .message("listeners: the names controller and brokers are the operator's; choose another")
     )]
     pub listeners: Vec<Listener>,
     /// Broker settings by Kafka's own names; keys that the operator owns are refused.
@@ -176,7 +178,7 @@ pub struct Storage {
 )]
 pub struct Listener {
     /// Name, unique in the cluster; lower case letters and digits.
-    #[schemars(length(min = 1, max = 25), regex(pattern = "^[a-z][a-z0-9]*$"))]
+    #[schemars(length(min = 1, max = 14), regex(pattern = "^[a-z][a-z0-9]*$"))]
     pub name: String,
     /// `Internal`: inside the Kubernetes cluster. `NodePort`: also from outside, through ports of the nodes.
     #[serde(rename = "type")]
@@ -342,7 +344,8 @@ pub struct EdgeClusterStatus {
 pub struct BrokerStatus {
     /// The broker's ID.
     pub id: i32,
-    /// `Pending`, `Starting`, `Running`, `Restarting`, `Refused` (its volume is not what it should be) or `Unknown`.
+    /// `Pending`, `Starting`, `Running`, `Restarting`, `Failing` (its container ends again and again), `Refused` (its
+    /// volume is not what it should be) or `Unknown`.
     pub state: String,
     /// Its role in the KRaft quorum: `Leader`, `Follower` or `Unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

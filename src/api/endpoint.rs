@@ -30,7 +30,7 @@ pub struct ClusterRef {
     #[schemars(length(min = 1, max = 40))]
     pub name: String,
     /// Name of one of its listeners.
-    #[schemars(length(min = 1, max = 25))]
+    #[schemars(length(min = 1, max = 14))]
     pub listener: String,
 }
 

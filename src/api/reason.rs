@@ -68,6 +68,8 @@ reasons! {
     IdentityMismatch: "Volumes and identity record do not belong together.", "See the message; nothing is formatted or started meanwhile.";
     VolumeRefused: "A broker found its volume empty, foreign or damaged and refuses to start.", "Follow the runbook 'A broker refuses its volume'.";
     RollWaiting: "A broker must restart for a change, but that is not proven safe now.", "See status.brokers[].waitingFor.";
+    BrokerFailing: "A broker's container ends again and again; the message has its exit code and last words.", "See the message and the broker's log; a setting that Kafka refuses is mended by correcting spec.config.";
+    VolumeNotGrown: "A broker's volume does not grow to storage.size; the message has Kubernetes' reason.", "Use a storage class that allows expansion, or set storage.size back.";
     DiskFull: "A broker's volume is full or nearly full.", "Free space: lower retention, or grow storage.size.";
     // BridgePipeline.
     MqttUnreachable: "No MQTT server could be reached.", "Check address, DNS, NetworkPolicies and the broker.";

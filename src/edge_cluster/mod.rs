@@ -1,1 +1,7 @@
-//! The EdgeCluster reconciler: a factory's Kafka cluster.
+//! EdgeCluster: a factory's own Kafka cluster.
+
+mod build;
+mod defaults;
+mod names;
+mod roll;
+mod validate;

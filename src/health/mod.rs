@@ -10,5 +10,6 @@ mod verdict;
 pub use table::{ArgoHealth, ReadyStatus, Row, Situation, TABLE, row, table_markdown};
 pub use tracker::{LagFigures, PartitionLag, Tracker};
 pub use verdict::{
-    Facts, History, IN_SYNC_SECONDS, Judgement, Observation, PARTITION_STUCK, Reach, STALLED_AFTER, STUCK, WINDOW,
+    Facts, History, IN_SYNC_SECONDS, Judgement, Observation, PARTITION_STUCK, Reach, STALLED_AFTER, STUCK,
+    WINDOW,
 };

@@ -160,7 +160,11 @@ pub const TABLE: [Row; 9] = [
     following(Situation::CatchingUp, "behind but gaining", Verdict::CatchingUp),
     Row {
         keeping_up: Some(false),
-        ..following(Situation::FallingBehind, "behind and losing", Verdict::FallingBehind)
+        ..following(
+            Situation::FallingBehind,
+            "behind and losing",
+            Verdict::FallingBehind,
+        )
     },
     Row {
         stalled: true,
@@ -192,7 +196,12 @@ pub const TABLE: [Row; 9] = [
             ArgoHealth::Progressing,
         )
     },
-    not_running(Situation::Paused, "paused", Verdict::Paused, ArgoHealth::Suspended),
+    not_running(
+        Situation::Paused,
+        "paused",
+        Verdict::Paused,
+        ArgoHealth::Suspended,
+    ),
 ];
 
 /// The row of a situation.
@@ -255,9 +264,15 @@ mod tests {
         // The script knows no verdict: paused -> Suspended, Stalled -> Degraded, Ready -> Healthy, else Progressing.
         for row in &TABLE {
             let health = match row {
-                Row { situation: Situation::Paused, .. } => ArgoHealth::Suspended,
+                Row {
+                    situation: Situation::Paused,
+                    ..
+                } => ArgoHealth::Suspended,
                 Row { stalled: true, .. } => ArgoHealth::Degraded,
-                Row { ready: ReadyStatus::True, .. } => ArgoHealth::Healthy,
+                Row {
+                    ready: ReadyStatus::True,
+                    ..
+                } => ArgoHealth::Healthy,
                 _ => ArgoHealth::Progressing,
             };
             assert_eq!(health, row.argo, "{}", row.text);
@@ -268,7 +283,11 @@ mod tests {
     fn reconciling_and_stalled_never_stand_together_and_never_with_ready() {
         for row in &TABLE {
             assert!(!(row.reconciling && row.stalled), "{}", row.text);
-            assert!(row.ready != ReadyStatus::True || !(row.reconciling || row.stalled), "{}", row.text);
+            assert!(
+                row.ready != ReadyStatus::True || !(row.reconciling || row.stalled),
+                "{}",
+                row.text
+            );
         }
     }
 

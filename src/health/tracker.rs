@@ -79,7 +79,9 @@ impl Tracker {
             if !self.tracks.contains_key(topic) {
                 self.tracks.insert(topic.to_owned(), BTreeMap::new());
             }
-            let Some(partitions) = self.tracks.get_mut(topic) else { continue };
+            let Some(partitions) = self.tracks.get_mut(topic) else {
+                continue;
+            };
             partitions
                 .entry(partition)
                 .or_insert_with(|| Track::new(now, reading))
@@ -101,7 +103,13 @@ impl Tracker {
     pub fn topics(&self, now: Timestamp) -> Vec<(&str, usize, LagFigures)> {
         self.tracks
             .iter()
-            .map(|(topic, partitions)| (topic.as_str(), partitions.len(), figures(partitions.values(), now)))
+            .map(|(topic, partitions)| {
+                (
+                    topic.as_str(),
+                    partitions.len(),
+                    figures(partitions.values(), now),
+                )
+            })
             .collect()
     }
 
@@ -114,23 +122,35 @@ impl Tracker {
     /// The sum of ends and of positions: both only grow while partitions stay.
     #[must_use]
     pub fn progress(&self) -> (i64, i64) {
-        self.tracks.values().flat_map(BTreeMap::values).fold((0, 0), |(ends, positions), track| {
-            (ends.saturating_add(track.now.end), positions.saturating_add(track.now.position.unwrap_or(0)))
-        })
+        self.tracks
+            .values()
+            .flat_map(BTreeMap::values)
+            .fold((0, 0), |(ends, positions), track| {
+                (
+                    ends.saturating_add(track.now.end),
+                    positions.saturating_add(track.now.position.unwrap_or(0)),
+                )
+            })
     }
 
     /// The partition that has stood still longest with lag behind it: topic, partition, seconds.
     #[must_use]
     pub fn longest_standing(&self, now: Timestamp) -> Option<(&str, i32, i64)> {
         let all = self.tracks.iter().flat_map(|(topic, partitions)| {
-            partitions.iter().map(move |(partition, track)| (topic.as_str(), *partition, track.standing(now)))
+            partitions
+                .iter()
+                .map(move |(partition, track)| (topic.as_str(), *partition, track.standing(now)))
         });
-        all.filter(|(.., seconds)| *seconds > 0).max_by_key(|(.., seconds)| *seconds)
+        all.filter(|(.., seconds)| *seconds > 0)
+            .max_by_key(|(.., seconds)| *seconds)
     }
 }
 
 fn figures<'a>(tracks: impl Iterator<Item = &'a Track>, now: Timestamp) -> LagFigures {
-    let mut sum = LagFigures { seconds: Some(0), ..LagFigures::default() };
+    let mut sum = LagFigures {
+        seconds: Some(0),
+        ..LagFigures::default()
+    };
     for track in tracks {
         let offsets = track.now.offsets();
         if offsets == 0 {
@@ -207,14 +227,21 @@ impl Track {
         let position = self.position.unwrap_or(i64::MIN);
         let first_beyond = self.samples.iter().position(|(_, end)| *end > position)?;
         if first_beyond > 0 {
-            return self.samples.get(first_beyond).map(|(at, _)| seconds_between(*at, now));
+            return self
+                .samples
+                .get(first_beyond)
+                .map(|(at, _)| seconds_between(*at, now));
         }
         let record = Timestamp::from_millisecond(self.now.last_record_ms?).ok()?;
         Some(seconds_between(record, now))
     }
 
     fn standing(&self, now: Timestamp) -> i64 {
-        if self.now.offsets() == 0 { 0 } else { seconds_between(self.standing_since, now) }
+        if self.now.offsets() == 0 {
+            0
+        } else {
+            seconds_between(self.standing_since, now)
+        }
     }
 }
 

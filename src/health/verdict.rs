@@ -83,7 +83,11 @@ pub struct History {
 impl History {
     /// Adds an observation; one that is not newer than the last is ignored.
     pub fn push(&mut self, observation: Observation) {
-        if self.observations.back().is_some_and(|last| last.at >= observation.at) {
+        if self
+            .observations
+            .back()
+            .is_some_and(|last| last.at >= observation.at)
+        {
             return;
         }
         self.observations.push_back(observation);
@@ -110,7 +114,10 @@ impl History {
     pub fn judge(&self, facts: &Facts) -> Judgement {
         let situation = self.situation(facts);
         let catching = matches!(situation, Situation::CatchingUp | Situation::Following);
-        Judgement { situation, catch_up_seconds: if catching { self.catch_up() } else { None } }
+        Judgement {
+            situation,
+            catch_up_seconds: if catching { self.catch_up() } else { None },
+        }
     }
 
     fn situation(&self, facts: &Facts) -> Situation {
@@ -131,7 +138,11 @@ impl History {
             _ => {
                 let limit = SignedDuration::try_from(STALLED_AFTER).unwrap_or(SignedDuration::MAX);
                 let starting = facts.now.duration_since(facts.starting_since);
-                if starting >= limit { Situation::CannotWork } else { Situation::Starting }
+                if starting >= limit {
+                    Situation::CannotWork
+                } else {
+                    Situation::Starting
+                }
             }
         }
     }
@@ -180,7 +191,11 @@ impl History {
 
     /// The lag at the oldest observation since the line last came up, and how long ago that is.
     fn trend(&self, latest: &Observation) -> Option<(i64, SignedDuration)> {
-        let connected = self.observations.iter().rev().take_while(|o| o.reach == Reach::Up && o.lag.is_some());
+        let connected = self
+            .observations
+            .iter()
+            .rev()
+            .take_while(|o| o.reach == Reach::Up && o.lag.is_some());
         let oldest = connected.last()?;
         let age = latest.at.duration_since(oldest.at);
         (age >= TREND).then_some((oldest.lag?, age))
@@ -198,7 +213,10 @@ impl History {
 }
 
 fn in_sync(observation: &Observation) -> bool {
-    observation.lag == Some(0) || observation.seconds.is_some_and(|seconds| seconds <= IN_SYNC_SECONDS)
+    observation.lag == Some(0)
+        || observation
+            .seconds
+            .is_some_and(|seconds| seconds <= IN_SYNC_SECONDS)
 }
 
 #[cfg(test)]

@@ -6,7 +6,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn reading(end: i64, position: i64) -> PartitionLag {
-    PartitionLag { start: Some(0), end, position: Some(position), last_record_ms: None }
+    PartitionLag {
+        start: Some(0),
+        end,
+        position: Some(position),
+        last_record_ms: None,
+    }
 }
 
 fn observe(tracker: &mut Tracker, second: i64, end: i64, position: i64) {
@@ -23,9 +28,19 @@ fn the_age_is_that_of_the_sample_in_which_the_end_passed_the_position() {
     let lag = tracker.total(at(35));
     assert_eq!((lag.offsets, lag.seconds), (300, Some(25)));
     observe(&mut tracker, 40, 500, 250);
-    assert_eq!(tracker.total(at(40)).seconds, Some(20), "end 300 was first seen at 20");
+    assert_eq!(
+        tracker.total(at(40)).seconds,
+        Some(20),
+        "end 300 was first seen at 20"
+    );
     observe(&mut tracker, 50, 500, 500);
-    assert_eq!(tracker.total(at(50)), LagFigures { seconds: Some(0), ..LagFigures::default() });
+    assert_eq!(
+        tracker.total(at(50)),
+        LagFigures {
+            seconds: Some(0),
+            ..LagFigures::default()
+        }
+    );
 }
 
 #[test]
@@ -33,16 +48,31 @@ fn without_a_sample_from_before_the_lag_the_last_record_s_time_counts_else_nothi
     let mut tracker = Tracker::default();
     observe(&mut tracker, 0, 100, 40);
     assert_eq!(tracker.total(at(0)).seconds, None);
-    let record = PartitionLag { last_record_ms: Some(at(-90).as_millisecond()), ..reading(100, 40) };
+    let record = PartitionLag {
+        last_record_ms: Some(at(-90).as_millisecond()),
+        ..reading(100, 40)
+    };
     tracker.observe(at(10), true, [("t", 0, record)]);
     assert_eq!(tracker.total(at(10)).seconds, Some(100));
 }
 
 #[test]
 fn a_partition_without_position_counts_with_all_that_the_source_holds() {
-    let lag = PartitionLag { start: Some(30), end: 100, position: None, last_record_ms: None };
+    let lag = PartitionLag {
+        start: Some(30),
+        end: 100,
+        position: None,
+        last_record_ms: None,
+    };
     assert_eq!(lag.offsets(), 70);
-    assert_eq!(PartitionLag { position: Some(120), ..lag }.offsets(), 0);
+    assert_eq!(
+        PartitionLag {
+            position: Some(120),
+            ..lag
+        }
+        .offsets(),
+        0
+    );
 }
 
 #[test]
@@ -50,7 +80,14 @@ fn partitions_that_vanish_are_forgotten() {
     let mut tracker = Tracker::default();
     tracker.observe(at(0), true, [("a", 0, reading(10, 0)), ("b", 0, reading(10, 0))]);
     tracker.observe(at(10), true, [("b", 0, reading(10, 0))]);
-    assert_eq!(tracker.topics(at(10)).into_iter().map(|(t, ..)| t).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        tracker
+            .topics(at(10))
+            .into_iter()
+            .map(|(t, ..)| t)
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
 }
 
 #[test]
@@ -58,11 +95,19 @@ fn standing_still_counts_only_with_lag_and_a_connection() {
     let mut tracker = Tracker::default();
     observe(&mut tracker, 0, 100, 100);
     observe(&mut tracker, 100, 110, 100);
-    assert_eq!(tracker.longest_standing(at(100)), None, "it only just fell behind");
+    assert_eq!(
+        tracker.longest_standing(at(100)),
+        None,
+        "it only just fell behind"
+    );
     observe(&mut tracker, 160, 120, 100);
     assert_eq!(tracker.longest_standing(at(160)), Some(("t", 0, 60)));
     tracker.observe(at(170), false, [("t", 0, reading(130, 100))]);
-    assert_eq!(tracker.longest_standing(at(170)), None, "the line was down: nothing could move");
+    assert_eq!(
+        tracker.longest_standing(at(170)),
+        None,
+        "the line was down: nothing could move"
+    );
     observe(&mut tracker, 180, 140, 120);
     assert_eq!(tracker.longest_standing(at(185)), Some(("t", 0, 5)));
 }

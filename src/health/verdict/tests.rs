@@ -19,11 +19,20 @@ fn up(second: i64, lag: i64, seconds: i64, carried: i64) -> Observation {
 }
 
 fn down(second: i64) -> Observation {
-    Observation { reach: Reach::Down, ..up(second, 500, 60, 0) }
+    Observation {
+        reach: Reach::Down,
+        ..up(second, 500, 60, 0)
+    }
 }
 
 fn facts(second: i64) -> Facts {
-    Facts { now: at(second), paused: false, cannot_work: false, was_connected: true, starting_since: at(0) }
+    Facts {
+        now: at(second),
+        paused: false,
+        cannot_work: false,
+        was_connected: true,
+        starting_since: at(0),
+    }
 }
 
 fn history(observations: impl IntoIterator<Item = Observation>) -> History {
@@ -59,7 +68,10 @@ fn behind_is_catching_up_while_the_lag_shrinks_and_falling_behind_while_it_grows
     assert_eq!(judgement.catch_up_seconds, Some(60), "6000 left at 3000 in 30 s");
     let growing = history([up(0, 6000, 500, 0), up(30, 9000, 600, 10)]);
     let judgement = growing.judge(&facts(30));
-    assert_eq!((judgement.situation, judgement.catch_up_seconds), (Situation::FallingBehind, None));
+    assert_eq!(
+        (judgement.situation, judgement.catch_up_seconds),
+        (Situation::FallingBehind, None)
+    );
     let too_early = history([up(0, 6000, 500, 0), up(10, 9000, 600, 10)]);
     assert_eq!(situation(&too_early, &facts(10)), Situation::CatchingUp);
 }
@@ -67,14 +79,21 @@ fn behind_is_catching_up_while_the_lag_shrinks_and_falling_behind_while_it_grows
 #[test]
 fn the_lag_of_a_cut_does_not_count_as_a_trend() {
     let mended = history([down(0), down(30), up(40, 500, 90, 10), up(65, 600, 99, 20)]);
-    assert_eq!(situation(&mended, &facts(65)), Situation::FallingBehind, "600 after 500, both connected");
+    assert_eq!(
+        situation(&mended, &facts(65)),
+        Situation::FallingBehind,
+        "600 after 500, both connected"
+    );
     let mended = history([down(0), down(30), up(40, 700, 90, 10), up(65, 600, 99, 20)]);
     assert_eq!(situation(&mended, &facts(65)), Situation::CatchingUp);
 }
 
 #[test]
 fn standing_still_for_a_minute_with_the_line_up_is_not_moving() {
-    let stands = |second: i64| Observation { standing_seconds: second, ..up(second, 100 + second, second, 7) };
+    let stands = |second: i64| Observation {
+        standing_seconds: second,
+        ..up(second, 100 + second, second, 7)
+    };
     let mut history = history((0..6).map(|i| stands(i * 10)));
     assert_ne!(situation(&history, &facts(50)), Situation::NotMoving);
     history.push(stands(60));
@@ -83,7 +102,10 @@ fn standing_still_for_a_minute_with_the_line_up_is_not_moving() {
 
 #[test]
 fn one_partition_that_stands_while_others_move_gets_five_minutes() {
-    let moving = |second: i64| Observation { standing_seconds: second, ..up(second, 500, second, second) };
+    let moving = |second: i64| Observation {
+        standing_seconds: second,
+        ..up(second, 500, second, second)
+    };
     let early = history((0..25).map(|i| moving(i * 10)));
     assert_ne!(situation(&early, &facts(240)), Situation::NotMoving);
     let late = history((0..31).map(|i| moving(i * 10)));
@@ -92,26 +114,48 @@ fn one_partition_that_stands_while_others_move_gets_five_minutes() {
 
 #[test]
 fn a_first_start_is_progressing_for_ten_minutes_and_then_stalled() {
-    let never = |second| Facts { was_connected: false, ..facts(second) };
+    let never = |second| Facts {
+        was_connected: false,
+        ..facts(second)
+    };
     assert_eq!(situation(&History::default(), &never(0)), Situation::Starting);
     assert_eq!(situation(&history([down(590)]), &never(599)), Situation::Starting);
-    assert_eq!(situation(&history([down(600)]), &never(600)), Situation::CannotWork);
-    assert_eq!(situation(&history([up(700, 0, 0, 0)]), &never(700)), Situation::Following);
+    assert_eq!(
+        situation(&history([down(600)]), &never(600)),
+        Situation::CannotWork
+    );
+    assert_eq!(
+        situation(&history([up(700, 0, 0, 0)]), &never(700)),
+        Situation::Following
+    );
 }
 
 #[test]
 fn what_cannot_be_measured_is_unknown() {
-    let blind = Observation { lag: None, seconds: None, ..up(0, 0, 0, 0) };
+    let blind = Observation {
+        lag: None,
+        seconds: None,
+        ..up(0, 0, 0, 0)
+    };
     let judgement = history([blind]).judge(&facts(0));
     assert_eq!(row(judgement.situation).verdict, Verdict::Unknown);
-    let deaf = Observation { reach: Reach::Unknown, ..up(0, 0, 0, 0) };
+    let deaf = Observation {
+        reach: Reach::Unknown,
+        ..up(0, 0, 0, 0)
+    };
     assert_eq!(situation(&history([deaf]), &facts(0)), Situation::Unmeasured);
 }
 
 #[test]
 fn a_lag_whose_age_is_unknown_is_not_in_sync() {
-    let unknown_age = Observation { seconds: None, ..up(0, 10, 0, 0) };
-    assert_eq!(situation(&history([unknown_age]), &facts(0)), Situation::CatchingUp);
+    let unknown_age = Observation {
+        seconds: None,
+        ..up(0, 10, 0, 0)
+    };
+    assert_eq!(
+        situation(&history([unknown_age]), &facts(0)),
+        Situation::CatchingUp
+    );
 }
 
 fn any_observation() -> impl Strategy<Value = Observation> {
@@ -137,7 +181,10 @@ fn any_history() -> impl Strategy<Value = History> {
         let mut second = 0;
         history(steps.into_iter().map(|(wait, observation)| {
             second += wait;
-            Observation { at: at(second), ..observation }
+            Observation {
+                at: at(second),
+                ..observation
+            }
         }))
     })
 }
