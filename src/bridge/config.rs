@@ -42,6 +42,8 @@ pub const DEFAULT_KEEP_ALIVE_SECONDS: u16 = 30;
 pub const DEFAULT_MAX_IN_FLIGHT_MESSAGES: u32 = 10_000;
 /// Payload bytes of those messages, where the file gives no bound: 8 MiB, held twice (ours, and librdkafka's queue).
 pub const DEFAULT_MAX_IN_FLIGHT_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes of one payload that are kept, where the file gives no bound; Kafka's own default limit is 1 MiB.
+pub const DEFAULT_MAX_PAYLOAD_BYTES: u32 = 8 * 1024 * 1024;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +161,9 @@ pub struct LimitsConfig {
     pub max_in_flight_messages: u32,
     /// Payload bytes, 64 KiB to 1 GiB; one message more than the bound may be held. 8 MiB if absent.
     pub max_in_flight_bytes: u32,
+    /// Bytes of one payload, 1 KiB to 256 MiB. Of a larger one only the beginning is kept, and it goes to the
+    /// dead-letter topic whatever Kafka would take. 8 MiB if absent.
+    pub max_payload_bytes: u32,
 }
 
 /// Where the process answers HTTP.
@@ -174,6 +179,7 @@ impl Default for LimitsConfig {
         Self {
             max_in_flight_messages: DEFAULT_MAX_IN_FLIGHT_MESSAGES,
             max_in_flight_bytes: DEFAULT_MAX_IN_FLIGHT_BYTES,
+            max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
         }
     }
 }

@@ -56,6 +56,10 @@ pub struct MqttProgress {
     /// What the last CONNACK said about the session; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_present: Option<bool>,
+    /// What the first CONNACK of this process said: false, although an earlier process had a session, means that the
+    /// session was lost while none ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_session_present: Option<bool>,
     /// Each wanted subscription with what the server granted, in the configuration's order.
     pub subscriptions: Vec<SubscriptionProgress>,
     /// Filters of earlier configurations that the server has confirmed as gone in this connection.

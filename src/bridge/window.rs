@@ -115,6 +115,14 @@ impl Entry {
         self.todo | self.sent == 0 && self.blocked.is_empty()
     }
 
+    /// The first slot that is not settled, if there is one.
+    pub fn waits_for(&self) -> Option<u8> {
+        let waiting = self.todo | self.sent;
+        // Fewer than 128 trailing zeros.
+        #[allow(clippy::cast_possible_truncation)]
+        (waiting != 0).then(|| waiting.trailing_zeros() as u8)
+    }
+
     /// What keeps the message where it is, if neither a route nor the dead-letter topic takes it.
     pub fn blocked(&self) -> Option<&Refusal> {
         self.blocked.first()
@@ -193,6 +201,16 @@ impl Window {
     /// A message by number.
     pub fn get(&self, message: u64) -> Option<&Entry> {
         self.entries.get(self.index(message)?)
+    }
+
+    /// The number of the oldest message, or of the next one if there is none.
+    pub fn first_number(&self) -> u64 {
+        self.base
+    }
+
+    /// The number of the newest message, or of the one that left last.
+    pub fn last_number(&self) -> u64 {
+        (self.base + self.entries.len() as u64).saturating_sub(1)
     }
 
     fn index(&self, message: u64) -> Option<usize> {

@@ -11,11 +11,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
+use super::codec::{Codec, CodecError};
 use super::credentials::Credentials;
 use super::endpoint::{Protocol, ServerAddress};
 use super::error::MqttError;
 use super::framing::Framing;
-use super::packet::{Codec, CodecError, ConnAck, Connect, Incoming, Publish};
+use super::packet::{ConnAck, Connect, Incoming, Publish};
 use super::transport::{self, Stream};
 use super::{Sink, Source};
 

@@ -6,7 +6,8 @@
 use bytes::{Buf, BytesMut};
 use sha2::{Digest, Sha256};
 
-use super::packet::{Codec, CodecError, Incoming, Message, Oversize};
+use super::codec::{Codec, CodecError};
+use super::packet::{Incoming, Message, Oversize};
 
 /// What a PUBLISH may need beside its payload: a topic of 64 KiB and properties. Larger is refused.
 const HEADER_ROOM: usize = 128 * 1024;

@@ -1,10 +1,12 @@
 //! All that speaks MQTT: what a session needs, and the client behind it.
 //!
-//! [`Source`] is what the bridge sees of a connection, [`Sink`] what a publisher adds. [`connection::Connection`] is the implementation: our own small
-//! event loop over the packet codecs of rumqttc (3.1.1 and 5). Its loop is not rumqttc's, because a bridge must stop
-//! reading while Kafka is slow and still keep the connection alive, must subscribe in a session that an earlier
-//! process began, and must bound what one huge payload takes in memory; rumqttc's event loop does none of the three.
+//! [`Source`] is what the bridge sees of a connection, [`Sink`] what a publisher adds. [`connection::Connection`] is the
+//! implementation: our own small event loop over the packet codecs of rumqttc (3.1.1 and 5). Its loop is not rumqttc's,
+//! because a bridge must stop reading while Kafka is slow and still keep the connection alive, must subscribe in a
+//! session that an earlier process began, and must bound what one huge payload takes in memory; rumqttc's event loop
+//! does none of the three.
 
+pub mod codec;
 pub mod connection;
 pub mod credentials;
 pub mod endpoint;

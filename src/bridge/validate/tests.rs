@@ -1,7 +1,7 @@
 use super::ConfigProblem as P;
 use super::*;
 use crate::bridge::config::tests::example;
-use crate::bridge::config::{DeadLetterConfig, PayloadFormat};
+use crate::bridge::config::{DeadLetterConfig, PayloadFormat, RouteConfig};
 
 fn problems(change: impl FnOnce(&mut BridgeConfig)) -> Vec<P> {
     let mut config = example();

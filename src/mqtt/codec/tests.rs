@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::Redacted;
 
 const BOTH: [Codec; 2] = [Codec(Protocol::V311), Codec(Protocol::V5)];
 

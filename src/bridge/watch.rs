@@ -1,0 +1,223 @@
+//! Looks at Kafka from beside the producer: whether it answers, and whether the configured topics exist. librdkafka
+//! would tell neither in words that a condition can use.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kafka_protocol::error::ResponseError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Reason;
+use crate::kafka::connection::KafkaConnection;
+use crate::kafka::error::KafkaError;
+use crate::kafka::wire::{Admin, Metadata, Topics};
+
+/// Between two looks while all is well.
+const CALM: Duration = Duration::from_secs(10);
+/// Between two looks while something is wrong.
+const KEEN: Duration = Duration::from_secs(2);
+
+/// What was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaView {
+    /// Since when Kafka answers; `None` while it does not, or nobody has looked yet.
+    pub connected_since: Option<Timestamp>,
+    /// Topics that do not exist.
+    pub missing_topics: Vec<String>,
+    /// Topics that we may not describe.
+    pub forbidden_topics: Vec<String>,
+    /// Why Kafka does not answer.
+    pub error: Option<(Reason, String)>,
+}
+
+impl KafkaView {
+    /// What is wrong with the connection.
+    pub fn problem(&self) -> Option<(Reason, String)> {
+        self.error.clone()
+    }
+
+    /// What is wrong with a topic.
+    pub fn topic_problem(&self) -> Option<(Reason, String)> {
+        if let Some(first) = self.missing_topics.first() {
+            let others = match self.missing_topics.len() - 1 {
+                0 => String::new(),
+                n => format!(" (nor {n} more)"),
+            };
+            let text =
+                format!("topic {first:?} does not exist{others}; create it, nothing is lost meanwhile");
+            return Some((Reason::TopicMissing, text));
+        }
+        let first = self.forbidden_topics.first()?;
+        let text = format!("we may not describe topic {first:?}; grant Describe and Write on it to our user");
+        Some((Reason::TopicUnauthorized, text))
+    }
+
+    fn of(answer: Result<Metadata, KafkaError>, before: &Self) -> Self {
+        let metadata = match answer {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let error = Some((reason(&error), error.explain()));
+                // What was known of the topics stays: nobody can say anything else now.
+                return Self {
+                    connected_since: None,
+                    error,
+                    ..before.clone()
+                };
+            }
+        };
+        let with = |code: ResponseError| {
+            let topics = metadata.topics.iter();
+            let matching = topics.filter(move |(_, answer)| answer.as_ref().is_err_and(|e| e.is(code)));
+            matching.map(|(name, _)| name.clone()).collect()
+        };
+        Self {
+            connected_since: before.connected_since.or_else(|| Some(Timestamp::now())),
+            missing_topics: with(ResponseError::UnknownTopicOrPartition),
+            forbidden_topics: with(ResponseError::TopicAuthorizationFailed),
+            error: None,
+        }
+    }
+
+    fn calm(&self) -> bool {
+        self.error.is_none() && self.missing_topics.is_empty() && self.forbidden_topics.is_empty()
+    }
+}
+
+fn reason(error: &KafkaError) -> Reason {
+    match error {
+        KafkaError::Unreachable { .. } | KafkaError::Timeout { .. } => Reason::KafkaUnreachable,
+        KafkaError::Tls { .. } => Reason::KafkaTlsFailed,
+        KafkaError::Refused { .. } => Reason::KafkaCredentialsRefused,
+        KafkaError::Misconfigured { .. } => Reason::CredentialsUnreadable,
+        KafkaError::NotKafka { .. }
+        | KafkaError::Unsupported { .. }
+        | KafkaError::Kafka { .. }
+        | KafkaError::Protocol { .. } => Reason::KafkaProtocolError,
+    }
+}
+
+/// How to reach Kafka, or why nobody can say (a credential file that cannot be read).
+pub type Way = Result<KafkaConnection, String>;
+
+/// Looks until `token` is cancelled; at once when the way changes.
+pub async fn look(
+    mut way: watch::Receiver<Way>,
+    topics: Vec<String>,
+    seen: watch::Sender<KafkaView>,
+    token: CancellationToken,
+) {
+    loop {
+        let admin = match way.borrow_and_update().clone() {
+            Ok(connection) => Admin::new(&connection).map_err(|e| (reason(&e), e.explain())),
+            Err(text) => Err((Reason::CredentialsUnreadable, text)),
+        };
+        loop {
+            let view = match &admin {
+                Err(error) => KafkaView {
+                    error: Some(error.clone()),
+                    ..KafkaView::default()
+                },
+                Ok(admin) => {
+                    let answer = tokio::select! {
+                        () = token.cancelled() => return,
+                        answer = admin.metadata(Topics::Named(topics.clone())) => answer,
+                    };
+                    let before = seen.borrow().clone();
+                    KafkaView::of(answer, &before)
+                }
+            };
+            let pause = if view.calm() { CALM } else { KEEN };
+            seen.send_replace(view);
+            tokio::select! {
+                () = token.cancelled() => return,
+                changed = way.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::wire::Cluster;
+    use std::collections::BTreeMap;
+
+    fn answer(topics: &[(&str, Option<ResponseError>)]) -> Result<Metadata, KafkaError> {
+        let topic = |code: &Option<ResponseError>| match code {
+            Some(code) => Err(KafkaError::Kafka {
+                what: "t".into(),
+                code: (*code).into(),
+                message: None,
+            }),
+            None => Err(KafkaError::Kafka {
+                what: "t".into(),
+                code: ResponseError::LeaderNotAvailable.into(),
+                message: None,
+            }),
+        };
+        Ok(Metadata {
+            cluster: Cluster {
+                id: "c".into(),
+                brokers: BTreeMap::new(),
+                controller: None,
+            },
+            topics: topics
+                .iter()
+                .map(|(name, code)| ((*name).to_owned(), topic(code)))
+                .collect(),
+            unknown_ids: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn missing_and_forbidden_topics_are_named_with_what_to_do() {
+        let before = KafkaView::default();
+        let view = KafkaView::of(
+            answer(&[("a", Some(ResponseError::UnknownTopicOrPartition)), ("b", None)]),
+            &before,
+        );
+        assert_eq!(view.missing_topics, ["a"]);
+        assert!(view.connected_since.is_some() && !view.calm());
+        let (reason, text) = view.topic_problem().unwrap();
+        assert_eq!(reason, Reason::TopicMissing);
+        assert!(text.contains("\"a\" does not exist; create it"), "{text}");
+        let view = KafkaView::of(
+            answer(&[("b", Some(ResponseError::TopicAuthorizationFailed))]),
+            &view,
+        );
+        assert_eq!(view.topic_problem().unwrap().0, Reason::TopicUnauthorized);
+        let view = KafkaView::of(answer(&[("b", None)]), &view);
+        assert!(view.calm() && view.topic_problem().is_none());
+    }
+
+    #[test]
+    fn a_kafka_that_does_not_answer_leaves_what_was_known_of_the_topics() {
+        let before = KafkaView::of(
+            answer(&[("a", Some(ResponseError::UnknownTopicOrPartition))]),
+            &KafkaView::default(),
+        );
+        let error = KafkaError::Unreachable {
+            address: "k:9092".into(),
+            why: "refused".into(),
+            advertised_by: None,
+        };
+        let view = KafkaView::of(Err(error), &before);
+        assert_eq!(view.connected_since, None);
+        assert_eq!(view.missing_topics, ["a"]);
+        let (reason, text) = view.problem().unwrap();
+        assert_eq!(reason, Reason::KafkaUnreachable);
+        assert!(text.contains("k:9092"), "{text}");
+    }
+
+    #[test]
+    fn since_when_is_kept_while_it_answers() {
+        let first = KafkaView::of(answer(&[]), &KafkaView::default());
+        let second = KafkaView::of(answer(&[]), &first);
+        assert_eq!(first.connected_since, second.connected_since);
+    }
+}
