@@ -17,8 +17,9 @@ from .ui import say
 from .wait import until
 
 LINE = "line"
-PORTS = {31092: "eu-kafka", 31093: "eu-kafka-0.eu-kafka-brokers", 31094: "eu-kafka-1.eu-kafka-brokers", 31095: "eu-kafka-2.eu-kafka-brokers"}
-TARGET_PORT = 9095
+# The Services that the operator makes for the sample's listener `factories`: any broker, and each one.
+PORTS = {31092: "eu-kafka-factories", 31093: "eu-kafka-factories-0", 31094: "eu-kafka-factories-1", 31095: "eu-kafka-factories-2"}
+TARGET_PORT = 9094
 # busybox has two programs called nc: Debian's listens for ever with -ll, Alpine's with -lk.
 LISTEN = "if nc --help 2>&1 | grep -q 'll with -e'; then L=-ll; else L=-lk; fi"
 
@@ -82,8 +83,7 @@ class CurrentWorld(World):
 def _through_the_line(listener: dict) -> dict:
     if listener["type"] != "NodePort":
         return listener
-    text = json.dumps({**listener, "port": TARGET_PORT})
-    return json.loads(text.replace(sites.REGION_HOST, f"{LINE}.factory.svc"))
+    return json.loads(json.dumps(listener).replace(sites.REGION_HOST, f"{LINE}.factory.svc"))
 
 
 def line_objects(image: str) -> List[dict]:
