@@ -26,7 +26,7 @@ use super::{CaSource, ClientTlsMode, Duration, KafkaEndpoint, SecretKeyRef, Verd
     derive = "PartialEq",
     doc = "An MQTT bridge: subscriptions of an MQTT broker routed into Kafka topics, acknowledged after Kafka did.",
     validation = Rule::new("self.metadata.name.size() <= 40")
-        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' has ' + string(self.metadata.name.size()) + ' characters: at most 40, so that pod and service names fit'".into())),
+        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' is too long: at most 40 characters, so that pod and service names fit'".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Buffered", type_ = "integer", json_path = ".status.lag.inFlight", description = "Messages received and not yet acknowledged by Kafka"),
@@ -210,7 +210,7 @@ pub struct Route {
     pub format: RouteFormat,
     /// Record headers; values may use captures.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 512)))]
+    #[schemars(extend("maxProperties" = 20, "additionalProperties" = {"type": "string", "maxLength": 512}))]
     #[x_kube(validation = Rule::new("self.all(k, k.size() <= 128 && !k.startsWith('tributary.') && !k.startsWith('mqtt.'))")
         .message("headers: names have at most 128 characters and do not start with tributary. or mqtt., which the bridge sets"))]
     pub headers: BTreeMap<String, String>,

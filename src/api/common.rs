@@ -209,7 +209,7 @@ pub struct ResourceAmounts {
 pub struct PodSettings {
     /// Labels a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 63)))]
+    #[schemars(extend("maxProperties" = 20, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -220,11 +220,11 @@ pub struct PodSettings {
     pub affinity: Option<Affinity>,
     /// Labels added to the pods; the operator's own labels win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 63)))]
+    #[schemars(extend("maxProperties" = 20, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: BTreeMap<String, String>,
     /// Annotations added to the pods; the operator's own annotations win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20), inner(length(max = 4096)))]
+    #[schemars(extend("maxProperties" = 20, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     pub annotations: BTreeMap<String, String>,
     /// Priority class of the pods; absent or empty: the namespace's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

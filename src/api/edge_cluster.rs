@@ -57,7 +57,7 @@ fn owned_keys() -> String {
     derive = "PartialEq",
     doc = "A factory's own Kafka cluster: brokers, listeners and topics in one object.",
     validation = Rule::new("self.metadata.name.size() <= 40")
-        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' has ' + string(self.metadata.name.size()) + ' characters: at most 40, so that pod and service names fit'".into())),
+        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' is too long: at most 40 characters, so that pod and service names fit'".into())),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')")
         .message(Message::Expression("'metadata.name ' + self.metadata.name + ': lower case letters, digits and hyphens, starting with a letter, so that service names are valid'".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
@@ -68,7 +68,7 @@ fn owned_keys() -> String {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("self.listeners.all(l, !has(l.nodePort) || (l.nodePort.brokers.size() == self.brokers && l.nodePort.brokers.all(b, b.id < self.brokers)))")
-        .message(Message::Expression("'listeners: nodePort.brokers needs exactly one entry for each broker ID from 0 to ' + string(self.brokers - 1)".into()))
+        .message(Message::Expression("'listeners: nodePort.brokers needs exactly one entry for each broker ID from 0 to ' + (self.brokers == 1 ? '0' : '2')".into()))
 )]
 pub struct EdgeClusterSpec {
     /// Apache Kafka's version; immutable until upgrades exist.
@@ -78,7 +78,7 @@ pub struct EdgeClusterSpec {
     /// Number of combined broker and controller nodes, 1 or 3; immutable until growth exists.
     #[schemars(schema_with = "broker_count_schema")]
     #[x_kube(validation = Rule::new("self == oldSelf")
-        .message(Message::Expression("'brokers cannot change from ' + string(oldSelf) + ' to ' + string(self) + ': growth is not supported yet; create a new EdgeCluster and replicate into it'".into())))]
+        .message(Message::Expression("'brokers cannot change from ' + (oldSelf == 1 ? '1' : '3') + ' to ' + (self == 1 ? '1' : '3') + ': growth is not supported yet; create a new EdgeCluster and replicate into it'".into())))]
     pub brokers: i32,
     /// The brokers' volumes.
     pub storage: Storage,
@@ -101,7 +101,7 @@ pub struct EdgeClusterSpec {
     pub listeners: Vec<Listener>,
     /// Broker settings by Kafka's own names; keys that the operator owns are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 100), inner(length(max = 1024)))]
+    #[schemars(extend("maxProperties" = 100, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     #[x_kube(
         validation = Rule::new(format!("self.all(k, !(k in {}))", owned_keys()))
             .message(Message::Expression(format!("'config: ' + self.filter(k, k in {})[0] + ' is owned by the operator; remove it'", owned_keys()))),
@@ -273,9 +273,9 @@ pub enum ListenerAuthenticationType {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("self.partitions >= oldSelf.partitions")
-        .message(Message::Expression("'topic ' + self.name + ': partitions cannot shrink from ' + string(oldSelf.partitions) + ' to ' + string(self.partitions) + '; Kafka cannot remove partitions'".into())),
+        .message(Message::Expression("'topic ' + self.name + ': partitions cannot shrink, because Kafka cannot remove partitions; give at least as many as before'".into())),
     validation = Rule::new("self.replicas == oldSelf.replicas")
-        .message(Message::Expression("'topic ' + self.name + ': replicas cannot change from ' + string(oldSelf.replicas) + ' to ' + string(self.replicas) + ': reassignment is not supported yet'".into())),
+        .message(Message::Expression("'topic ' + self.name + ': replicas cannot change from ' + (oldSelf.replicas == 1 ? '1' : oldSelf.replicas == 2 ? '2' : '3') + ': reassignment is not supported yet'".into())),
     validation = Rule::new("!(self.name in ['.', '..']) && !self.name.startsWith('__')")
         .message(Message::Expression("'topic ' + self.name + ': names . and .. and names that start with __ are reserved'".into()))
 )]
@@ -291,7 +291,7 @@ pub struct Topic {
     pub replicas: i32,
     /// Topic settings by Kafka's own names; a key removed from here keeps its value and is reported.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 50), inner(length(max = 1024)))]
+    #[schemars(extend("maxProperties" = 50, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub config: BTreeMap<String, String>,
 }
 
@@ -409,7 +409,7 @@ pub struct EffectiveEdgeCluster {
     pub heap: String,
     /// Broker settings that the operator chose where the spec is silent, `log.flush.interval.messages` among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(extend("maxProperties" = 100, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub config: BTreeMap<String, String>,
     /// What an acknowledged record survives with these settings, in one sentence (law 1).
     pub durability: String,

@@ -24,7 +24,7 @@ use super::{KafkaEndpoint, Lag, Verdict};
     derive = "PartialEq",
     doc = "Replication of topics from one Kafka cluster to another, with the lag measured against Kafka itself.",
     validation = Rule::new("self.metadata.name.size() <= 40")
-        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' has ' + string(self.metadata.name.size()) + ' characters: at most 40, so that pod and service names fit'".into())),
+        .message(Message::Expression("'metadata.name ' + self.metadata.name + ' is too long: at most 40 characters, so that pod and service names fit'".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.offsets", description = "Source end offsets minus positions"),
@@ -81,7 +81,7 @@ pub struct TopicSelection {
     /// Replicas of topics created on the target, -1 for the target's default; absent: -1. Never the source's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == -1 || (self >= 1 && self <= 9)")
-        .message(Message::Expression("'topics.replicationFactor is ' + string(self) + ': it must be -1 (the target\\'s default) or 1 to 9'".into())))]
+        .message("topics.replicationFactor must be -1 (the target's default) or 1 to 9"))]
     pub replication_factor: Option<i32>,
 }
 
