@@ -104,3 +104,33 @@ pub(super) fn broker_timeout_ms(deadline: Deadline) -> i32 {
     let rest = deadline.remaining().saturating_sub(Duration::from_millis(500));
     i32::try_from(rest.as_millis()).unwrap_or(0).max(100)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{Isolation, Topics};
+    use super::*;
+    use crate::kafka::positions::{PositionsReader, Scope, ensure_positions_topic};
+
+    /// The future may be spawned: checked by the compiler, nothing runs.
+    fn spawnable(_: impl Future + Send) {}
+
+    #[test]
+    fn every_calls_future_can_be_spawned() {
+        let admin = Admin::new(&KafkaConnection::plaintext(["localhost:9092"])).expect("a client");
+        spawnable(admin.cluster());
+        spawnable(admin.metadata(Topics::All));
+        spawnable(admin.describe_quorum());
+        spawnable(admin.describe_log_dirs(None));
+        spawnable(admin.describe_configs(&[], None));
+        spawnable(admin.incremental_alter_configs(&[], true));
+        spawnable(admin.create_topics(&[], true));
+        spawnable(admin.create_partitions(&BTreeMap::new(), true));
+        spawnable(admin.list_offsets([], Isolation::ReadUncommitted));
+        spawnable(admin.log_ranges(&[], Isolation::ReadUncommitted));
+        spawnable(admin.offset_for_leader_epoch(&BTreeMap::new()));
+        spawnable(ensure_positions_topic(&admin));
+        spawnable(PositionsReader::new(admin.clone(), Scope::All).read());
+    }
+}

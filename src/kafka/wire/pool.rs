@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -185,9 +187,11 @@ impl Pool {
                 return Ok(lease);
             }
         }
-        let attempts = candidates
+        // Boxed: the compiler cannot prove the bare futures Send (rust-lang/rust#102211).
+        let attempts: Vec<BoxFuture<'_, _>> = candidates
             .iter()
-            .map(|address| self.lease_from(address, fresh, deadline));
+            .map(|address| self.lease_from(address, fresh, deadline).boxed())
+            .collect();
         first_ok(attempts).await.map_err(most_telling)
     }
 

@@ -1,0 +1,148 @@
+//! What tests do with librdkafka: produce, and the changes that the product never makes.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tributary::kafka::KafkaConnection;
+use tributary::kafka::wire::{Admin, CreatedTopic, NewTopic, Topics};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A producer with acks from all replicas.
+pub(crate) fn producer(connection: &KafkaConnection) -> FutureProducer {
+    connection
+        .client_config()
+        .set("acks", "all")
+        .set("linger.ms", "0")
+        .create()
+        .expect("a producer")
+}
+
+/// A transactional producer, ready for its first transaction.
+pub(crate) async fn transactional(connection: &KafkaConnection, id: &str) -> FutureProducer {
+    let mut config = connection.client_config();
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", "60000");
+    let producer: FutureProducer = config.create().expect("a producer");
+    blocking(producer.clone(), |producer| producer.init_transactions(PATIENCE)).await;
+    producer
+}
+
+/// A call of librdkafka that blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    producer: FutureProducer,
+    call: impl FnOnce(&FutureProducer) -> rdkafka::error::KafkaResult<T> + Send + 'static,
+) -> T {
+    tokio::task::spawn_blocking(move || call(&producer))
+        .await
+        .expect("no panic")
+        .expect("the call succeeds")
+}
+
+/// Writes one record and waits until it is acknowledged. Returns its offset.
+pub(crate) async fn produce(
+    producer: &FutureProducer,
+    topic: &str,
+    partition: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> i64 {
+    let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(partition);
+    record.key = key;
+    record.payload = value;
+    let delivery = producer.send(record, PATIENCE).await;
+    delivery
+        .unwrap_or_else(|(error, _)| panic!("{topic}-{partition}: {error}"))
+        .offset
+}
+
+/// Creates a topic with this many partitions and these settings, and waits until it has leaders.
+pub(crate) async fn create_topic(
+    admin: &Admin,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> CreatedTopic {
+    let configs = configs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: -1,
+        configs,
+    };
+    let mut results = admin.create_topics(&[topic], false).await.expect("an answer");
+    let created = results
+        .remove(name)
+        .expect("a result")
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    super::wait::eventually(&format!("leaders of {name}"), PATIENCE, || leaders(admin, name)).await;
+    created
+}
+
+async fn leaders(admin: &Admin, name: &str) -> Result<(), String> {
+    let metadata = admin.metadata(Topics::Named(vec![name.to_owned()])).await;
+    let mut topics = metadata.map_err(|error| error.to_string())?.topics;
+    let topic = topics
+        .remove(name)
+        .ok_or("no such topic")?
+        .map_err(|error| error.to_string())?;
+    let led = topic
+        .partitions
+        .values()
+        .all(|partition| partition.leader.is_some());
+    if led { Ok(()) } else { Err("none yet".into()) }
+}
+
+fn rdkafka_admin(connection: &KafkaConnection) -> AdminClient<DefaultClientContext> {
+    connection.client_config().create().expect("an admin client")
+}
+
+/// Deletes a topic and waits until no broker names it any more.
+pub(crate) async fn delete_topic(connection: &KafkaConnection, topic: &str) {
+    let results = rdkafka_admin(connection)
+        .delete_topics(&[topic], &options())
+        .await
+        .expect("an answer");
+    for result in results {
+        result.unwrap_or_else(|(topic, error)| panic!("{topic}: {error}"));
+    }
+    let admin = Admin::new(connection).expect("an admin client");
+    super::wait::until(&format!("{topic} to be gone"), PATIENCE, || async {
+        let topics = Topics::Named(vec![topic.to_owned()]);
+        admin
+            .metadata(topics)
+            .await
+            .is_ok_and(|metadata| metadata.topics.values().all(Result::is_err))
+    })
+    .await;
+}
+
+/// Deletes a partition's records below an offset.
+pub(crate) async fn delete_records(connection: &KafkaConnection, topic: &str, partition: i32, before: i64) {
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset(topic, partition, Offset::Offset(before))
+        .expect("an offset");
+    let result = rdkafka_admin(connection)
+        .delete_records(&offsets, &options())
+        .await
+        .expect("an answer");
+    for element in result.elements() {
+        element
+            .error()
+            .unwrap_or_else(|error| panic!("{topic}-{partition}: {error}"));
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .operation_timeout(Some(PATIENCE))
+        .request_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,7 @@
+//! Integration tests: the real Kafka, mosquitto and API server, started by the harness. One binary, so that everything
+//! links once; each room has its module.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
+
+mod harness;
+mod kafka;
