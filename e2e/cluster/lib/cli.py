@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, help: str):
         return commands.add_parser(name, help=help, description=help)
 
-    p = command("tools", "build and fetch the pinned third-party tools (once; about 10 minutes cold)")
+    p = command("tools", "build and fetch the pinned third-party tools (once; several minutes of both cores when cold)")
     p.add_argument("--only", metavar="TOOL,…", help="only these tools, no host packages of a node: " + ", ".join(tools.CATALOGUE))
     p = command("path", "print the path of a tool")
     p.add_argument("tool")
