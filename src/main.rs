@@ -40,6 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bridge(tributary::bridge::Args),
     Broker(tributary::broker::Args),
     /// Write the custom resource definitions and their reference
     Crds(tributary::crds::Args),
@@ -59,6 +60,7 @@ impl Command {
 
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
+        Command::Bridge(args) => on_runtime(tributary::bridge::run(args)),
         Command::Broker(args) => on_runtime(tributary::broker::run(args)),
         Command::Crds(args) => Ok(tributary::crds::run(&args)?),
         Command::Probe(args) => on_runtime(tributary::probe::run(args)),

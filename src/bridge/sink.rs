@@ -11,8 +11,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
 use super::record::Record;
+use super::watch::Way;
 use super::window::RecordId;
-use crate::kafka::connection::KafkaConnection;
 
 /// What became of a record.
 pub type Report = (RecordId, Result<(), RDKafkaErrorCode>);
@@ -103,8 +103,8 @@ pub struct Batching {
 /// Opens producers for one Kafka.
 #[derive(Clone, Debug)]
 pub struct KafkaSinks {
-    /// Where and as whom.
-    pub connection: KafkaConnection,
+    /// Where and as whom, or why nobody can say.
+    pub way: Way,
     /// The largest record, bytes; what is larger never comes here.
     pub max_record_bytes: usize,
     /// Bound of the queue, bytes.
@@ -156,7 +156,7 @@ impl OpenSink for KafkaSinks {
     type Sink = KafkaSink;
 
     fn open(&mut self, batching: Batching, reports: Arc<Reports>) -> Result<KafkaSink, String> {
-        let mut config = self.connection.client_config();
+        let mut config = self.way.as_ref().map_err(Clone::clone)?.client_config();
         for (key, value) in settings(batching, self.max_record_bytes, self.queue_bytes) {
             config.set(key, value);
         }
@@ -238,12 +238,13 @@ impl Drop for KafkaSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::connection::KafkaConnection;
 
     #[test]
     fn the_settings_are_known_to_librdkafka_and_keep_the_laws() {
         let connection = KafkaConnection::plaintext(["127.0.0.1:1"]);
         let mut sinks = KafkaSinks {
-            connection,
+            way: Ok(connection),
             max_record_bytes: 8 << 20,
             queue_bytes: 32 << 20,
         };

@@ -1,0 +1,358 @@
+//! The session: connects, subscribes, drives the engine, reconnects, and ends in order. It never gives up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::config::MqttConfig;
+use super::dial::{Dial, reason};
+use super::engine::Engine;
+use super::metrics::Metrics;
+use super::progress::{Component, Reason};
+use super::sink::OpenSink;
+use super::subscribing::{DROPPED_TOPIC, Subscribing};
+use super::watch::{KafkaView, Way};
+use crate::mqtt::Source;
+use crate::mqtt::error::MqttError;
+use crate::mqtt::filter;
+use crate::mqtt::packet::{ConnAck, Incoming, Message};
+
+/// How long an orderly end waits for what is underway to Kafka.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// A connection that stood for so long was a good one: the next failure is retried soon.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// How often what takes time is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the session listens to.
+#[derive(Debug)]
+pub struct Signals {
+    /// The end.
+    pub shutdown: CancellationToken,
+    /// The MQTT credential files have changed.
+    pub mqtt_files: watch::Receiver<u64>,
+    /// How to reach Kafka, each time it changes.
+    pub way: watch::Receiver<Way>,
+    /// What the watch sees of Kafka.
+    pub view: watch::Receiver<KafkaView>,
+}
+
+/// See the module.
+pub struct Session<D: Dial, O: OpenSink> {
+    /// How connections are made.
+    pub dialer: D,
+    /// What is done with messages.
+    pub engine: Engine<O>,
+    /// How a way to Kafka becomes producers.
+    pub sinks: Box<dyn Fn(Way) -> O + Send>,
+    /// Subscriptions and client ID.
+    pub config: MqttConfig,
+    /// The progress document.
+    pub board: Arc<Board>,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// What the session listens to.
+    pub signals: Signals,
+    /// Whether this process has had a session.
+    pub had_session: bool,
+    /// Beats while the session runs; for the liveness check.
+    pub heart: watch::Sender<Instant>,
+}
+
+/// Why a connection is over.
+enum End {
+    Shutdown,
+    Credentials,
+    Lost(MqttError),
+}
+
+/// What interrupts a wait.
+enum Interrupt {
+    Shutdown,
+    Credentials,
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(30))
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+impl<D: Dial, O: OpenSink> Session<D, O> {
+    /// Runs until the shutdown signal, and then until what is underway has arrived or ten seconds have passed.
+    pub async fn run(mut self) {
+        let mut waits = backoff();
+        loop {
+            let dialled = {
+                let mut attempt = std::pin::pin!(self.dialer.dial());
+                Self::drive(
+                    &mut self.engine,
+                    &mut self.signals,
+                    &self.sinks,
+                    &self.heart,
+                    &mut attempt,
+                )
+                .await
+            };
+            let server = self.dialer.server();
+            self.board.update(|p| p.mqtt.server = Some(server));
+            let began = Instant::now();
+            let error = match dialled {
+                Err(Interrupt::Shutdown) => return,
+                Err(Interrupt::Credentials) => continue,
+                Ok(Err(error)) => error,
+                Ok(Ok((source, ack))) => match self.serve(source, &ack).await {
+                    End::Shutdown => return,
+                    End::Credentials => continue,
+                    End::Lost(error) => error,
+                },
+            };
+            self.lost(&error);
+            if began.elapsed() >= GOOD_CONNECTION {
+                waits = backoff();
+            }
+            let wait = waits.next().unwrap_or(Duration::from_secs(30));
+            let mut pause = std::pin::pin!(sleep(wait));
+            match Self::drive(
+                &mut self.engine,
+                &mut self.signals,
+                &self.sinks,
+                &self.heart,
+                &mut pause,
+            )
+            .await
+            {
+                Err(Interrupt::Shutdown) => return,
+                Err(Interrupt::Credentials) => waits = backoff(),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Keeps the engine going while there is no connection and `wait` is awaited.
+    async fn drive<T>(
+        engine: &mut Engine<O>,
+        signals: &mut Signals,
+        sinks: &(dyn Fn(Way) -> O + Send),
+        heart: &watch::Sender<Instant>,
+        wait: &mut (impl Future<Output = T> + Unpin),
+    ) -> Result<T, Interrupt> {
+        let mut tick = ticks();
+        loop {
+            let reports = engine.reports();
+            let Signals {
+                shutdown,
+                mqtt_files,
+                way,
+                view,
+            } = signals;
+            tokio::select! {
+                done = &mut *wait => return Ok(done),
+                () = shutdown.cancelled() => return Err(Interrupt::Shutdown),
+                Ok(()) = mqtt_files.changed() => return Err(Interrupt::Credentials),
+                () = reports.wait() => {}
+                _ = tick.tick() => look_around(engine, way, view, sinks, heart),
+            }
+            // Nothing can be acknowledged without a connection.
+            engine.turn(Instant::now(), |_| {});
+        }
+    }
+
+    /// Uses a connection until it ends.
+    async fn serve(&mut self, mut source: D::Source, ack: &ConnAck) -> End {
+        let end = match self.begin(&mut source, ack) {
+            Ok(subscribing) => self.serve_subscribed(&mut source, subscribing).await,
+            Err(error) => End::Lost(error),
+        };
+        self.engine.disconnected();
+        self.metrics.mqtt_connected.set(0);
+        self.board.update(|p| {
+            p.mqtt.connected_since = None;
+            for subscription in &mut p.mqtt.subscriptions {
+                subscription.granted_qos = None;
+            }
+        });
+        if !matches!(end, End::Lost(_)) {
+            source.close().await;
+        }
+        end
+    }
+
+    fn begin(&mut self, source: &mut D::Source, ack: &ConnAck) -> Result<Subscribing, MqttError> {
+        let present = ack.session_present;
+        self.engine.connected(present);
+        self.metrics.connects.inc();
+        self.metrics.mqtt_connected.set(1);
+        let connects = self.metrics.connects.get();
+        self.board.update(|p| {
+            p.mqtt.connected_since = Some(Timestamp::now());
+            p.mqtt.session_present = Some(present);
+            p.mqtt.first_session_present.get_or_insert(present);
+            p.counters.connects = connects;
+        });
+        if self.had_session && !present {
+            self.metrics.sessions_lost.inc();
+            self.board.update(|p| p.counters.sessions_lost += 1);
+            let text = format!(
+                "the server has no session for client ID {:?} any more: what it held for us is gone; \
+                 let it keep sessions longer, and on disk",
+                self.config.client_id
+            );
+            self.board.lose(Reason::SessionLost, 1, text);
+        }
+        self.had_session = true;
+        tracing::info!(
+            server = self.dialer.server(),
+            session_present = present,
+            "connected to MQTT"
+        );
+        Subscribing::begin(&self.config, source, Instant::now())
+    }
+
+    async fn serve_subscribed(&mut self, source: &mut D::Source, mut subscribing: Subscribing) -> End {
+        let mut tick = ticks();
+        let mut leaving: Option<(Instant, End)> = None;
+        loop {
+            let reading = leaving.is_none() && self.engine.wants_more();
+            let reports = self.engine.reports();
+            let Signals {
+                shutdown,
+                mqtt_files,
+                way,
+                view,
+            } = &mut self.signals;
+            tokio::select! {
+                packet = source.next(reading) => match packet {
+                    Ok(packet) => self.packet(packet, &mut subscribing),
+                    Err(error) => return leaving.map_or(End::Lost(error), |(_, end)| end),
+                },
+                () = reports.wait() => {}
+                _ = tick.tick() => {
+                    look_around(&mut self.engine, way, view, &self.sinks, &self.heart);
+                    if let Err(error) = subscribing.tick(source, reading, Instant::now()) {
+                        return End::Lost(error);
+                    }
+                }
+                () = shutdown.cancelled(), if !matches!(leaving, Some((_, End::Shutdown))) => {
+                    leaving = Some((Instant::now() + DRAIN_LIMIT, End::Shutdown));
+                }
+                // Nothing to wait for: what is underway is recognised when the server sends it again.
+                Ok(()) = mqtt_files.changed(), if leaving.is_none() => {
+                    leaving = Some((Instant::now(), End::Credentials));
+                }
+            }
+            let now = Instant::now();
+            self.engine.turn(now, |pkid| source.acknowledge(pkid));
+            if let Some((until, end)) = leaving.take() {
+                if self.engine.is_idle() || now >= until {
+                    return end;
+                }
+                leaving = Some((until, end));
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: Incoming, subscribing: &mut Subscribing) {
+        match packet {
+            Incoming::Publish(message) => self.message(message),
+            Incoming::SubAck { pkid, granted } => {
+                subscribing.granted(pkid, &granted, Instant::now());
+                self.board
+                    .update(|p| p.mqtt.subscriptions = subscribing.progress());
+                if subscribing.answered() {
+                    self.board.set(Component::Mqtt, None);
+                    self.board.set(Component::Subscriptions, subscribing.problem());
+                }
+            }
+            Incoming::UnsubAck { pkid, done } => {
+                subscribing.removed(pkid, &done);
+                self.board
+                    .update(|p| p.mqtt.unsubscribed = subscribing.gone().to_vec());
+            }
+            other => tracing::debug!(?other, "a packet that nobody asked for"),
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        let topic = message.topic.as_str();
+        if topic == DROPPED_TOPIC {
+            self.dropped(&message.payload);
+            if !self
+                .config
+                .subscriptions
+                .iter()
+                .any(|s| filter::matches(&s.filter, topic))
+            {
+                return;
+            }
+        }
+        self.engine.accept(message, Instant::now());
+    }
+
+    /// The server says how many messages it has dropped.
+    fn dropped(&mut self, payload: &[u8]) {
+        let Some(count) = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|t| t.trim().parse().ok())
+        else {
+            return;
+        };
+        let growth = self.board.broker_dropped(count);
+        if growth > 0 {
+            self.metrics.broker_dropped.inc_by(growth);
+            let text = format!(
+                "the MQTT server has dropped {growth} messages ({count} since its start), for us or another client; \
+                 raise its queues (mosquitto: max_queued_messages, max_queued_bytes)"
+            );
+            self.board.lose(Reason::BrokerDropped, growth, text);
+        }
+    }
+
+    fn lost(&mut self, error: &MqttError) {
+        let text = match error {
+            MqttError::Closed { .. } => {
+                format!(
+                    "{error}; if this repeats, another client may use the client ID {:?}",
+                    self.config.client_id
+                )
+            }
+            error => error.to_string(),
+        };
+        self.board.set(Component::Mqtt, Some((reason(error), text)));
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// What is done several times a second, with a connection or without.
+fn look_around<O: OpenSink>(
+    engine: &mut Engine<O>,
+    way: &mut watch::Receiver<Way>,
+    view: &mut watch::Receiver<KafkaView>,
+    sinks: &(dyn Fn(Way) -> O + Send),
+    heart: &watch::Sender<Instant>,
+) {
+    let now = Instant::now();
+    heart.send_replace(now);
+    if way.has_changed().unwrap_or(false) {
+        engine.replace_sink(sinks(way.borrow_and_update().clone()), now);
+    }
+    if view.has_changed().unwrap_or(false) {
+        engine.kafka_seen(view.borrow_and_update().clone());
+    }
+    engine.tick(now);
+}
