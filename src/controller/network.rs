@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -76,7 +76,9 @@ pub fn network_policy<K: Kind>(
     let mut egress = dns();
     egress.extend(peers.iter().map(egress_rule));
     if !broker_ports.is_empty() {
-        egress.push(egress_rule(&Peer::Anywhere { ports: broker_ports.clone() }));
+        egress.push(egress_rule(&Peer::Anywhere {
+            ports: broker_ports.clone(),
+        }));
     }
     NetworkPolicy {
         metadata,
@@ -93,17 +95,23 @@ pub fn network_policy<K: Kind>(
 #[must_use]
 pub fn noted_broker_ports(annotations: Option<&BTreeMap<String, String>>) -> BTreeSet<u16> {
     let noted = annotations.and_then(|a| a.get(BROKER_PORTS_ANNOTATION));
-    noted.into_iter().flat_map(|ports| ports.split(',')).filter_map(|port| port.parse().ok()).collect()
+    noted
+        .into_iter()
+        .flat_map(|ports| ports.split(','))
+        .filter_map(|port| port.parse().ok())
+        .collect()
 }
 
 /// Who may read metrics and progress. The kubelet's probes come from the node, which no policy keeps out.
 #[must_use]
 pub fn metrics_rule(options: &Options) -> NetworkPolicyIngressRule {
-    let operator: BTreeMap<_, _> =
-        [("app.kubernetes.io/name", "tributary"), ("app.kubernetes.io/component", "operator")]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
+    let operator: BTreeMap<_, _> = [
+        ("app.kubernetes.io/name", "tributary"),
+        ("app.kubernetes.io/component", "operator"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect();
     let mut from = vec![NetworkPolicyPeer {
         namespace_selector: Some(namespace(&options.operator_namespace)),
         pod_selector: Some(selector(operator)),
@@ -124,7 +132,9 @@ pub fn metrics_rule(options: &Options) -> NetworkPolicyIngressRule {
 #[must_use]
 pub fn dns() -> Vec<NetworkPolicyEgressRule> {
     let ports = |list: &[i32]| {
-        let both = list.iter().flat_map(|p| ["UDP", "TCP"].map(|protocol| port(protocol, IntOrString::Int(*p))));
+        let both = list
+            .iter()
+            .flat_map(|p| ["UDP", "TCP"].map(|protocol| port(protocol, IntOrString::Int(*p))));
         Some(both.collect::<Vec<_>>())
     };
     let pods = NetworkPolicyPeer {
@@ -132,25 +142,41 @@ pub fn dns() -> Vec<NetworkPolicyEgressRule> {
         ..NetworkPolicyPeer::default()
     };
     let node_local = NetworkPolicyPeer {
-        ip_block: Some(IPBlock { cidr: NODE_LOCAL_DNS.to_owned(), except: None }),
+        ip_block: Some(IPBlock {
+            cidr: NODE_LOCAL_DNS.to_owned(),
+            except: None,
+        }),
         ..NetworkPolicyPeer::default()
     };
     vec![
-        NetworkPolicyEgressRule { to: Some(vec![pods]), ports: ports(&DNS_PORTS) },
-        NetworkPolicyEgressRule { to: Some(vec![node_local]), ports: ports(&DNS_PORTS[..1]) },
+        NetworkPolicyEgressRule {
+            to: Some(vec![pods]),
+            ports: ports(&DNS_PORTS),
+        },
+        NetworkPolicyEgressRule {
+            to: Some(vec![node_local]),
+            ports: ports(&DNS_PORTS[..1]),
+        },
     ]
 }
 
 fn egress_rule(peer: &Peer) -> NetworkPolicyEgressRule {
     match peer {
-        Peer::Brokers { cluster, port: number } => NetworkPolicyEgressRule {
+        Peer::Brokers {
+            cluster,
+            port: number,
+        } => NetworkPolicyEgressRule {
             to: Some(vec![NetworkPolicyPeer {
                 pod_selector: Some(selector(selector_labels(EdgeCluster::KIND, cluster))),
                 ..NetworkPolicyPeer::default()
             }]),
             ports: Some(vec![port("TCP", IntOrString::Int(*number))]),
         },
-        Peer::Pods { namespace: name, labels, port: pod_port } => NetworkPolicyEgressRule {
+        Peer::Pods {
+            namespace: name,
+            labels,
+            port: pod_port,
+        } => NetworkPolicyEgressRule {
             to: Some(vec![NetworkPolicyPeer {
                 namespace_selector: Some(namespace(name)),
                 pod_selector: Some(selector(labels.clone())),
@@ -166,17 +192,29 @@ fn egress_rule(peer: &Peer) -> NetworkPolicyEgressRule {
         },
         Peer::Anywhere { ports } => NetworkPolicyEgressRule {
             to: None,
-            ports: Some(ports.iter().map(|p| port("TCP", IntOrString::Int((*p).into()))).collect()),
+            ports: Some(
+                ports
+                    .iter()
+                    .map(|p| port("TCP", IntOrString::Int((*p).into())))
+                    .collect(),
+            ),
         },
     }
 }
 
 fn port(protocol: &str, number: IntOrString) -> NetworkPolicyPort {
-    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(number), end_port: None }
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        port: Some(number),
+        end_port: None,
+    }
 }
 
 fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels), match_expressions: None }
+    LabelSelector {
+        match_labels: Some(labels),
+        match_expressions: None,
+    }
 }
 
 fn namespace(name: &str) -> LabelSelector {

@@ -46,7 +46,11 @@ impl PodView {
         Self {
             name: meta.name.clone().unwrap_or_default(),
             state: state(pod),
-            config_hash: meta.annotations.as_ref().and_then(|a| a.get(CONFIG_HASH_ANNOTATION)).cloned(),
+            config_hash: meta
+                .annotations
+                .as_ref()
+                .and_then(|a| a.get(CONFIG_HASH_ANNOTATION))
+                .cloned(),
             restarts: statuses(pod).map(|c| c.restart_count).sum(),
         }
     }
@@ -72,15 +76,25 @@ pub fn failing(pods: &[PodView]) -> Option<String> {
 
 fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
-    let init = status.and_then(|s| s.init_container_statuses.as_ref()).into_iter().flatten();
-    init.chain(status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten())
+    let init = status
+        .and_then(|s| s.init_container_statuses.as_ref())
+        .into_iter()
+        .flatten();
+    init.chain(
+        status
+            .and_then(|s| s.container_statuses.as_ref())
+            .into_iter()
+            .flatten(),
+    )
 }
 
 fn state(pod: &Pod) -> PodState {
     if pod.metadata.deletion_timestamp.is_some() {
         return PodState::Terminating;
     }
-    let Some(status) = &pod.status else { return PodState::Starting };
+    let Some(status) = &pod.status else {
+        return PodState::Starting;
+    };
     if let Some(why) = statuses(pod).find_map(waiting) {
         return PodState::Failing(why);
     }
@@ -92,8 +106,10 @@ fn state(pod: &Pod) -> PodState {
         ));
     }
     let containers = status.container_statuses.as_deref().unwrap_or_default();
-    let running =
-        !containers.is_empty() && containers.iter().all(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
+    let running = !containers.is_empty()
+        && containers
+            .iter()
+            .all(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
     match (&status.pod_ip, status.phase.as_deref()) {
         (Some(ip), Some("Running")) if running => PodState::Running {
             ip: ip.clone(),
@@ -129,7 +145,9 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
 }
 
 fn words(reason: &str, message: Option<&str>) -> String {
-    let Some(message) = message.map(str::trim).filter(|m| !m.is_empty()) else { return reason.to_owned() };
+    let Some(message) = message.map(str::trim).filter(|m| !m.is_empty()) else {
+        return reason.to_owned();
+    };
     // The end of a log says why; its beginning says only that something started.
     let skip = message.chars().count().saturating_sub(MAX_WORDS);
     let message: String = message.chars().skip(skip).collect();
@@ -157,9 +175,21 @@ mod tests {
             })
         };
         let view = pod(&status("True"));
-        assert_eq!(view.state, PodState::Running { ip: "10.0.0.9".into(), ready: true });
+        assert_eq!(
+            view.state,
+            PodState::Running {
+                ip: "10.0.0.9".into(),
+                ready: true
+            }
+        );
         assert_eq!((view.restarts, view.ip()), (2, Some("10.0.0.9")));
-        assert_eq!(pod(&status("False")).state, PodState::Running { ip: "10.0.0.9".into(), ready: false });
+        assert_eq!(
+            pod(&status("False")).state,
+            PodState::Running {
+                ip: "10.0.0.9".into(),
+                ready: false
+            }
+        );
     }
 
     #[test]
@@ -180,8 +210,10 @@ mod tests {
             waiting("CrashLoopBackOff", crash),
             PodState::Failing("CrashLoopBackOff: exit status 3, Error: a cannot work".into())
         );
-        let unschedulable = pod(&json!({"phase": "Pending", "conditions": [{"type": "PodScheduled",
-            "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]}));
+        let unschedulable = pod(
+            &json!({"phase": "Pending", "conditions": [{"type": "PodScheduled",
+            "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]}),
+        );
         assert_eq!(
             unschedulable.state,
             PodState::Failing("Unschedulable: 0/1 nodes are available".into())

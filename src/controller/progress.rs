@@ -50,9 +50,13 @@ pub enum ProgressError {
 /// # Errors
 /// When it does not answer in time, or not with what is expected. Nothing is retried: the next sample comes soon.
 pub async fn read_progress<T: DeserializeOwned>(ip: &str) -> Result<T, ProgressError> {
-    let address = ip.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)).map_err(|e| {
-        ProgressError::Answer { address: ip.to_owned(), why: e.to_string() }
-    })?;
+    let address = ip
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
+        .map_err(|e| ProgressError::Answer {
+            address: ip.to_owned(),
+            why: e.to_string(),
+        })?;
     read_progress_at(address).await
 }
 
@@ -69,29 +73,45 @@ pub async fn read_progress_at<T: DeserializeOwned>(address: SocketAddr) -> Resul
             };
             serde_json::from_slice(&body?).map_err(answer)
         }
-        Err(_) => Err(ProgressError::Timeout { address: address.to_string() }),
+        Err(_) => Err(ProgressError::Timeout {
+            address: address.to_string(),
+        }),
     }
 }
 
 async fn get(address: SocketAddr) -> Result<Bytes, ProgressError> {
-    let answer = |why: String| ProgressError::Answer { address: address.to_string(), why };
+    let answer = |why: String| ProgressError::Answer {
+        address: address.to_string(),
+        why,
+    };
     let stream = TcpStream::connect(address)
         .await
-        .map_err(|source| ProgressError::Connect { address: address.to_string(), source })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| answer(e.to_string()))?;
+        .map_err(|source| ProgressError::Connect {
+            address: address.to_string(),
+            source,
+        })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| answer(e.to_string()))?;
     let request = Request::get("/progress")
         .header("host", address.to_string())
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .map_err(|e| answer(e.to_string()))?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|e| answer(e.to_string()))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| answer(e.to_string()))?;
         if !response.status().is_success() {
             return Err(answer(format!("status {}", response.status())));
         }
         let body = Limited::new(response.into_body(), MAX_BYTES);
-        Ok(body.collect().await.map_err(|e| answer(e.to_string()))?.to_bytes())
+        Ok(body
+            .collect()
+            .await
+            .map_err(|e| answer(e.to_string()))?
+            .to_bytes())
     };
     // The connection has to be driven beside the exchange; it ends with it.
     tokio::select! {
@@ -111,7 +131,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_document_is_read_whole() {
-        let document = json!({"partitions": (0..20_000).map(|i| format!("partition-{i}")).collect::<Vec<_>>()});
+        let document =
+            json!({"partitions": (0..20_000).map(|i| format!("partition-{i}")).collect::<Vec<_>>()});
         let served = document.clone();
         let server = HttpServer::new(Registry::default()).progress(move || served.clone());
         let server = server.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -140,7 +161,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_and_an_answer_that_is_no_progress_are_told_apart() {
-        let server = HttpServer::new(Registry::default()).bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let server = HttpServer::new(Registry::default())
+            .bind(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap();
         let address = server.local_addr();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone()));

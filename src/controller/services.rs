@@ -22,8 +22,12 @@ impl Context {
     /// Whom a pod in `namespace` reaches at `host:port`: the pods of a Service if the name is one's, else any address.
     pub async fn peer(&self, namespace: &str, host: &str, port: u16) -> Peer {
         let anywhere = Peer::Anywhere { ports: [port].into() };
-        let Some((service, service_namespace)) = service_of(host, namespace) else { return anywhere };
-        let Some(spec) = self.service(&service_namespace, &service).await else { return anywhere };
+        let Some((service, service_namespace)) = service_of(host, namespace) else {
+            return anywhere;
+        };
+        let Some(spec) = self.service(&service_namespace, &service).await else {
+            return anywhere;
+        };
         behind(&spec, &service_namespace, port).unwrap_or(anywhere)
     }
 
@@ -37,7 +41,10 @@ impl Context {
             }
         }
         let what = || format!("read Service {namespace}/{name}");
-        let found = match self.call(what, self.api::<Service>(namespace).get_opt(name)).await {
+        let found = match self
+            .call(what, self.api::<Service>(namespace).get_opt(name))
+            .await
+        {
             Ok(found) => found.and_then(|s| s.spec),
             Err(error) => {
                 // In a namespace that we may not read, the port itself is allowed anywhere.
@@ -80,7 +87,11 @@ fn behind(spec: &ServiceSpec, namespace: &str, port: u16) -> Option<Peer> {
         None if target.is_some() => PodPort::Number(port.into()),
         None => return None,
     };
-    Some(Peer::Pods { namespace: namespace.to_owned(), labels, port: pod_port })
+    Some(Peer::Pods {
+        namespace: namespace.to_owned(),
+        labels,
+        port: pod_port,
+    })
 }
 
 #[cfg(test)]
@@ -124,7 +135,14 @@ mod tests {
         );
         let headless = json!({"selector": selector, "clusterIP": "None", "ports": ports(json!(1883))});
         assert_eq!(port(spec(headless)), Some(PodPort::Number(8883)));
-        assert_eq!(port(spec(json!({"selector": selector, "ports": [{"port": 1}]}))), None);
-        assert_eq!(port(spec(json!({"ports": ports(json!(1883))}))), None, "endpoints made by hand");
+        assert_eq!(
+            port(spec(json!({"selector": selector, "ports": [{"port": 1}]}))),
+            None
+        );
+        assert_eq!(
+            port(spec(json!({"ports": ports(json!(1883))}))),
+            None,
+            "endpoints made by hand"
+        );
     }
 }

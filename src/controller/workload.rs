@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-    Volume, VolumeMount,
+    Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction,
+    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -50,7 +50,11 @@ pub struct Workload<'a> {
 /// SHA-256 in hex, cut to 32 digits: enough to tell configurations apart.
 #[must_use]
 pub fn restart_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Workload<'_> {
@@ -62,13 +66,19 @@ impl Workload<'_> {
 
     fn metadata<K: Kind>(&self, owner: &K) -> ObjectMeta {
         let mut metadata = owned_metadata(owner, self.name(owner));
-        metadata.labels.get_or_insert_default().extend(self.component_labels());
+        metadata
+            .labels
+            .get_or_insert_default()
+            .extend(self.component_labels());
         metadata
     }
 
     fn component_labels(&self) -> [(String, String); 2] {
-        [("app.kubernetes.io/name", "tributary"), ("app.kubernetes.io/component", self.command)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        [
+            ("app.kubernetes.io/name", "tributary"),
+            ("app.kubernetes.io/component", self.command),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
     }
 
     /// The ConfigMap with the configuration file.
@@ -93,7 +103,8 @@ impl Workload<'_> {
         let mut labels = selector.clone();
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
         labels.extend(self.component_labels());
-        let annotations: BTreeMap<_, _> = [(CONFIG_HASH_ANNOTATION.to_owned(), self.restart_hash.clone())].into();
+        let annotations: BTreeMap<_, _> =
+            [(CONFIG_HASH_ANNOTATION.to_owned(), self.restart_hash.clone())].into();
         StatefulSet {
             metadata: self.metadata(owner),
             spec: Some(StatefulSetSpec {
@@ -106,7 +117,10 @@ impl Workload<'_> {
                     rolling_update: None,
                 }),
                 revision_history_limit: Some(2),
-                selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
+                selector: LabelSelector {
+                    match_labels: Some(selector),
+                    match_expressions: None,
+                },
                 template: PodTemplateSpec {
                     metadata: Some(ObjectMeta {
                         labels: Some(labels),
@@ -127,7 +141,10 @@ impl Workload<'_> {
             volumes.push(volume);
             mounts.push(mount);
         }
-        let secrets = options.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+        let secrets = options
+            .image_pull_secrets
+            .iter()
+            .map(|name| LocalObjectReference { name: name.clone() });
         PodSpec {
             containers: vec![self.container(options, mounts)],
             volumes: Some(volumes),
@@ -143,7 +160,10 @@ impl Workload<'_> {
     fn config_volume<K: Kind>(&self, owner: &K) -> Volume {
         Volume {
             name: "config".to_owned(),
-            config_map: Some(ConfigMapVolumeSource { name: self.name(owner), ..ConfigMapVolumeSource::default() }),
+            config_map: Some(ConfigMapVolumeSource {
+                name: self.name(owner),
+                ..ConfigMapVolumeSource::default()
+            }),
             ..Volume::default()
         }
     }
@@ -165,7 +185,13 @@ impl Workload<'_> {
                 ..ContainerPort::default()
             }]),
             resources: Some(ResourceRequirements {
-                requests: Some([amount("cpu", self.cpu_request), amount("memory", self.memory_request)].into()),
+                requests: Some(
+                    [
+                        amount("cpu", self.cpu_request),
+                        amount("memory", self.memory_request),
+                    ]
+                    .into(),
+                ),
                 limits: Some([amount("memory", self.memory_limit)].into()),
                 claims: None,
             }),
@@ -224,7 +250,10 @@ pub fn container_security() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
         ..SecurityContext::default()
     }
 }

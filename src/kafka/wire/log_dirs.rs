@@ -67,8 +67,8 @@ impl Admin {
         let request = &request(partitions);
         let asked = cluster
             .brokers
-            .keys()
-            .map(|broker| async move { (*broker, self.log_dirs_of(*broker, request, deadline).await) });
+            .into_keys()
+            .map(|broker| async move { (broker, self.log_dirs_of(broker, request, deadline).await) });
         Ok(futures::stream::iter(asked)
             .buffer_unordered(CONCURRENCY)
             .collect()
