@@ -158,6 +158,27 @@ impl Context {
         })
     }
 
+    /// Sets the replicas of a workload of `owner` to 0 if it exists, and leaves everything else of it alone.
+    ///
+    /// # Errors
+    /// What the API server says; that it does not exist is no error.
+    pub async fn scale_to_zero<K: Kind, T: Owned>(&self, owner: &K, name: &str) -> Result<Applied, Error> {
+        let namespace = owner.namespace().unwrap_or_default();
+        let kind = T::kind(&()).into_owned();
+        let what = || format!("{kind} {namespace}/{name}");
+        let api = self.api::<T>(&namespace);
+        let read = self.call(|| format!("read {}", what()), api.get_metadata_opt(name)).await?;
+        let Some(meta) = read.map(|found| found.metadata) else { return Ok(Applied::Unchanged) };
+        if controller_of(&meta).map(|o| o.uid.as_str()) != owner.meta().uid.as_deref() {
+            return Ok(Applied::Unchanged);
+        }
+        let patch = Patch::Merge(serde_json::json!({ "spec": { "replicas": 0 } }));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = api.patch_metadata(name, &params, &patch);
+        let after = self.call(|| format!("scale {} to zero", what()), patched).await?.metadata;
+        Ok(if after.resource_version == meta.resource_version { Applied::Unchanged } else { Applied::Written })
+    }
+
     /// Drops what is remembered of watched objects that no longer exist.
     pub(super) fn forget_applied(&self) {
         let exists = |kind: &str, namespace: &str, name: &str| {

@@ -156,6 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn reconciling_counts_from_the_generation_it_works_towards() {
+        let reconciling = |previous: &[Condition], generation, second| {
+            let mut conditions = Conditions::new(previous, Some(generation), at(second));
+            conditions.reconciling(Reason::Starting, "");
+            conditions.finish()
+        };
+        let first = reconciling(&[], 1, 1);
+        let same = reconciling(&first, 1, 2);
+        assert_eq!(same[0].last_transition_time.0, at(1));
+        assert_eq!(reconciling(&same, 2, 3)[0].last_transition_time.0, at(3));
+    }
+
+    #[test]
     fn what_is_not_set_again_is_gone() {
         let previous = ready(&[], true, 1);
         let mut conditions = Conditions::new(&previous, Some(1), at(2));

@@ -1,6 +1,7 @@
 //! The operator's metrics.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::ObjectKey;
+use super::figures::{Figures, FiguresCollector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Buckets of a pass' duration, seconds: from a pass that only looks to one at every deadline.
@@ -49,6 +51,7 @@ struct Families {
     status_writes: Family<KindLabel, Counter>,
     conditions: Family<ConditionLabels, Gauge>,
     leader: Gauge,
+    figures: Arc<Mutex<BTreeMap<ObjectKey, Figures>>>,
 }
 
 fn histogram() -> Histogram {
@@ -67,6 +70,7 @@ impl Metrics {
             status_writes: Family::default(),
             conditions: Family::default(),
             leader: Gauge::default(),
+            figures: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("tributary");
         registry.register(
@@ -99,6 +103,7 @@ impl Metrics {
             "1 while this process reconciles",
             families.leader.clone(),
         );
+        registry.register_collector(Box::new(FiguresCollector(Arc::clone(&families.figures))));
         Self(Arc::new(families))
     }
 
@@ -153,6 +158,20 @@ impl Metrics {
         for condition in conditions {
             self.drop_condition(key, &condition.type_);
         }
+    }
+
+    /// Shows an object's figures; counts in them are added to what was shown before.
+    pub fn figures(&self, key: &ObjectKey, mut figures: Figures) {
+        let mut all = self.0.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = all.get(key) {
+            figures.sessions_lost += before.sessions_lost;
+        }
+        all.insert(key.clone(), figures);
+    }
+
+    /// Drops the figures of an object that is gone.
+    pub fn forget_figures(&self, key: &ObjectKey) {
+        self.0.figures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// Whether this process reconciles.

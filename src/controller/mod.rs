@@ -5,6 +5,7 @@
 
 mod apply;
 mod backoff;
+mod broker_ports;
 mod cache;
 mod clock;
 mod conditions;
@@ -12,6 +13,7 @@ mod context;
 mod endpoint;
 mod error;
 mod events;
+mod figures;
 mod kinds;
 mod leader;
 mod metadata;
@@ -23,6 +25,7 @@ mod pods;
 mod problem;
 mod progress;
 mod reconciler;
+mod report;
 mod run;
 mod sampler;
 mod services;
@@ -31,6 +34,7 @@ mod workload;
 
 pub use apply::{Applied, Owned};
 pub use backoff::Backoffs;
+pub use broker_ports::BrokerPorts;
 pub use cache::{Cached, Caches, Scope, Trigger};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use conditions::Conditions;
@@ -41,6 +45,7 @@ pub use endpoint::{
 };
 pub use error::Error;
 pub use events::{EventKind, Events};
+pub use figures::Figures;
 pub use leader::{Election, Leadership};
 pub use metadata::{
     KIND_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, owned_metadata, owner_reference, selector_labels,
@@ -53,6 +58,7 @@ pub use pods::{PodState, PodView, failing};
 pub use problem::Problem;
 pub use progress::{PROGRESS_DEADLINE, ProgressError, read_progress, read_progress_at};
 pub use reconciler::{Kind, Reconciler, Requeue};
+pub use report::{Account, Told, first_of, reason_of};
 pub use run::{Runtime, run};
 pub use sampler::{Latest, Samplers};
 pub use status::StatusWriter;

@@ -76,6 +76,12 @@ impl From<Result<super::Applied, Error>> for StepOutcome {
     }
 }
 
+impl From<Result<(), Error>> for StepOutcome {
+    fn from(result: Result<(), Error>) -> Self {
+        result.map(|()| super::Applied::Unchanged).into()
+    }
+}
+
 /// The steps of one pass with their outcomes and durations, in order; at most a few dozen.
 #[derive(Debug, Default)]
 pub struct Steps {

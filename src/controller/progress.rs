@@ -79,11 +79,14 @@ pub async fn read_progress_at<T: DeserializeOwned>(address: SocketAddr) -> Resul
     }
 }
 
-async fn get(address: SocketAddr) -> Result<Bytes, ProgressError> {
-    let answer = |why: String| ProgressError::Answer {
+fn answer(address: SocketAddr, why: &impl ToString) -> ProgressError {
+    ProgressError::Answer {
         address: address.to_string(),
-        why,
-    };
+        why: why.to_string(),
+    }
+}
+
+async fn get(address: SocketAddr) -> Result<Bytes, ProgressError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|source| ProgressError::Connect {
@@ -92,31 +95,31 @@ async fn get(address: SocketAddr) -> Result<Bytes, ProgressError> {
         })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|e| answer(e.to_string()))?;
+        .map_err(|e| answer(address, &e))?;
     let request = Request::get("/progress")
         .header("host", address.to_string())
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|e| answer(e.to_string()))?;
+        .map_err(|e| answer(address, &e))?;
     let exchange = async {
         let response = sender
             .send_request(request)
             .await
-            .map_err(|e| answer(e.to_string()))?;
+            .map_err(|e| answer(address, &e))?;
         if !response.status().is_success() {
-            return Err(answer(format!("status {}", response.status())));
+            return Err(answer(address, &format!("status {}", response.status())));
         }
         let body = Limited::new(response.into_body(), MAX_BYTES);
         Ok(body
             .collect()
             .await
-            .map_err(|e| answer(e.to_string()))?
+            .map_err(|e| answer(address, &e))?
             .to_bytes())
     };
     // The connection has to be driven beside the exchange; it ends with it.
     tokio::select! {
         body = exchange => body,
-        Err(error) = connection => Err(answer(error.to_string())),
+        Err(error) = connection => Err(answer(address, &error)),
     }
 }
 

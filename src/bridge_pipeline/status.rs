@@ -1,0 +1,409 @@
+//! From what was observed to the status. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::Resource;
+
+use super::observe::Sample;
+use super::validate::{ValidatedBridge, client_id, stale_filters};
+use crate::api::{
+    BridgeLag, BridgePipeline, BridgePipelineStatus, EffectiveBridgePipeline, Reason, SubscriptionStatus, Verdict,
+    condition_type,
+};
+use crate::bridge::progress::{self as bridge, BridgeProgress, Component, Lossless};
+use crate::controller::{Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of};
+use crate::health::{self, Facts, History, Observation, Reach, Situation};
+
+/// How long a pod may fail to run before that is more than a restart, seconds.
+const FAILING_SECONDS: i64 = 60;
+
+/// What is remembered of an object between passes; lost at a restart of the operator.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    uid: Option<String>,
+    generation: Option<i64>,
+    history: History,
+    was_connected: bool,
+    failing_since: Option<Timestamp>,
+    /// Start of the pod's process and its count of lost sessions, as seen last.
+    sessions: Option<(Timestamp, u64)>,
+}
+
+/// One look at everything.
+#[derive(Debug)]
+pub(super) struct Look<'a> {
+    pub(super) now: Timestamp,
+    /// What the spec was found to mean, with the hash that pods must run; or what is wrong with it.
+    pub(super) validated: Result<(&'a ValidatedBridge, &'a str), &'a [Problem]>,
+    /// Why the pass ended early.
+    pub(super) stopped_by: Option<(Reason, String)>,
+    pub(super) pods: &'a [PodView],
+    pub(super) sample: Option<&'a Sample>,
+}
+
+impl Memory {
+    /// Starts anew for another object or generation.
+    fn turn_to(&mut self, object: &BridgePipeline) {
+        let meta = object.meta();
+        if self.uid == meta.uid && self.generation == meta.generation {
+            return;
+        }
+        let sessions = self.sessions.filter(|_| self.uid == meta.uid);
+        let verdict = object
+            .status
+            .as_ref()
+            .filter(|s| s.observed_generation.is_some() && s.observed_generation == meta.generation)
+            .and_then(|s| s.verdict);
+        *self = Self {
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+            was_connected: verdict.is_some_and(|v| !matches!(v, Verdict::Unknown | Verdict::Paused)),
+            sessions,
+            ..Self::default()
+        };
+    }
+
+    /// How many sessions were lost since the last look; 0 at the first.
+    fn sessions_lost(&mut self, progress: &BridgeProgress) -> u64 {
+        let now = (progress.started_at, progress.counters.sessions_lost);
+        match self.sessions.replace(now) {
+            Some((started, count)) if started == now.0 => now.1.saturating_sub(count),
+            Some(_) => now.1,
+            None => 0,
+        }
+    }
+}
+
+/// The next status, and how many sessions were lost since the last look.
+pub(super) fn status(object: &BridgePipeline, memory: &mut Memory, look: &Look<'_>) -> (BridgePipelineStatus, u64) {
+    memory.turn_to(object);
+    let old = object.status.clone().unwrap_or_default();
+    let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
+    let lost = progress.map_or(0, |p| memory.sessions_lost(p));
+    let current = current(look).and(progress);
+    let account = account(object, memory, look, current, &old);
+    let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);
+    account.tell(&mut conditions);
+    let status = BridgePipelineStatus {
+        observed_generation: object.meta().generation,
+        observed_at: Some(Time(look.sample.map_or(look.now, |s| s.at))),
+        conditions: conditions.finish(),
+        verdict: Some(account.row.verdict),
+        lag: progress.map(lag),
+        subscriptions: subscriptions(object, &old, progress),
+        effective: Some(effective(object, look, &old)),
+    };
+    (status, lost)
+}
+
+/// The pod that runs what the spec now says.
+fn current<'a>(look: &'a Look<'_>) -> Option<&'a PodView> {
+    let (_, hash) = look.validated.ok()?;
+    look.pods.iter().find(|pod| pod.ip().is_some() && pod.config_hash.as_deref() == Some(hash))
+}
+
+fn account(
+    object: &BridgePipeline,
+    memory: &mut Memory,
+    look: &Look<'_>,
+    progress: Option<&BridgeProgress>,
+    old: &BridgePipelineStatus,
+) -> Account {
+    let connected = connected(look, progress);
+    let finding = finding(memory, look, progress);
+    if let Some(sample) = look.sample {
+        memory.history.push(observation(sample, progress));
+    }
+    if memory.history.latest().is_some_and(|o| o.reach == Reach::Up) {
+        memory.was_connected = true;
+    }
+    let facts = Facts {
+        now: look.now,
+        paused: object.spec.paused == Some(true),
+        cannot_work: finding.as_ref().is_some_and(|f| f.blocks),
+        was_connected: memory.was_connected,
+        starting_since: starting_since(object, old, look.now),
+    };
+    let mut situation = memory.history.judge(&facts).situation;
+    let head = progress.and_then(|p| p.head_of_line.as_ref());
+    if head.is_some() && !facts.paused && !facts.cannot_work {
+        situation = Situation::NotMoving;
+    }
+    let row = health::row(situation);
+    let why = match (situation, finding) {
+        (Situation::Paused, _) => {
+            (Reason::Paused, "paused: no pod runs, the session stays at the MQTT broker and queues there".to_owned())
+        }
+        (Situation::Following | Situation::CatchingUp | Situation::FallingBehind, _) => {
+            (Reason::Following, format!("subscribed: {}", filters(object)))
+        }
+        (_, Some(finding)) => (finding.reason, finding.message),
+        (Situation::Disconnected, None) => (connected.reason, connected.message.clone()),
+        (_, None) => (reason_of(situation), starting_message(look)),
+    };
+    Account {
+        row,
+        why,
+        stopped: None,
+        connected: if facts.paused { Told::new(None, Reason::Paused, "") } else { connected },
+        keeping_up: None,
+        lossless: lossless(object, progress, old),
+    }
+}
+
+fn filters(object: &BridgePipeline) -> String {
+    match &object.spec.mqtt.subscriptions[..] {
+        [one] => one.filter.clone(),
+        many => format!("{} filters", many.len()),
+    }
+}
+
+fn starting_message(look: &Look<'_>) -> String {
+    match look.pods {
+        [] => "waiting for the pod to be created".to_owned(),
+        [pod, ..] if pod.ip().is_none() => format!("waiting for pod {} to start", pod.name),
+        [pod, ..] if current(look).is_none() => {
+            format!("waiting for pod {} to start anew with the present configuration", pod.name)
+        }
+        [pod, ..] => match look.sample.map(|s| &s.progress) {
+            Some(Err(why)) => format!("the progress of pod {} cannot be read: {why}", pod.name),
+            _ => format!("pod {} is connecting", pod.name),
+        },
+    }
+}
+
+/// Since when this generation has been on its way: what the condition Reconciling remembers across restarts.
+fn starting_since(object: &BridgePipeline, old: &BridgePipelineStatus, now: Timestamp) -> Timestamp {
+    let of_this_generation = |c: &&Condition| c.observed_generation == object.meta().generation;
+    let condition = |type_: &str| old.conditions.iter().filter(of_this_generation).find(|c| c.type_ == type_);
+    if let Some(reconciling) = condition(condition_type::RECONCILING) {
+        return reconciling.last_transition_time.0;
+    }
+    // Already stalled for being too long on its way: it does not begin anew.
+    let stalled = condition(condition_type::STALLED);
+    if stalled.is_some_and(|c| c.reason == Reason::Starting.as_str()) { Timestamp::MIN } else { now }
+}
+
+/// Something that is wrong.
+struct Finding {
+    reason: Reason,
+    message: String,
+    /// It does not mend itself by the line coming back.
+    blocks: bool,
+}
+
+impl Finding {
+    fn new(blocks: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), blocks }
+    }
+}
+
+fn finding(memory: &mut Memory, look: &Look<'_>, progress: Option<&BridgeProgress>) -> Option<Finding> {
+    if let Err(problems) = look.validated {
+        let (reason, message) = first_of(problems)?;
+        return Some(Finding::new(reason != Reason::Progressing, reason, message));
+    }
+    if let Some((reason, message)) = &look.stopped_by
+        && progress.is_none()
+    {
+        return Some(Finding::new(*reason == Reason::OwnershipConflict, *reason, message));
+    }
+    if let Some(finding) = pods_finding(memory, look) {
+        return Some(finding);
+    }
+    let progress = progress?;
+    if let Some(head) = &progress.head_of_line {
+        let reason = match reason(head.reason) {
+            missing @ (Reason::TopicMissing | Reason::KafkaError) => missing,
+            _ => Reason::MessageRefused,
+        };
+        let message = format!("the message at the head, on {}, does not pass: {}", head.mqtt_topic, head.message);
+        return Some(Finding::new(false, reason, message));
+    }
+    let problem = |component| progress.problem(component).map(|p| (reason(p.reason), p.message.clone()));
+    if let Some((reason, message)) = problem(Component::Subscriptions) {
+        return Some(Finding::new(true, reason, message));
+    }
+    for component in [Component::Mqtt, Component::Kafka] {
+        if let Some((reason, message)) = problem(component) {
+            return Some(Finding::new(false, reason, message));
+        }
+    }
+    if let [topic, ..] = &progress.kafka.missing_topics[..] {
+        let message = format!("topic {topic} does not exist in Kafka; create it");
+        // At first the topics may be on their way too.
+        return Some(Finding::new(memory.was_connected, Reason::TopicMissing, message));
+    }
+    problem(Component::Topic).map(|(reason, message)| Finding::new(memory.was_connected, reason, message))
+}
+
+/// A pod that Kubernetes cannot run, for longer than a restart takes.
+fn pods_finding(memory: &mut Memory, look: &Look<'_>) -> Option<Finding> {
+    let why = failing(look.pods);
+    let Some(why) = why else {
+        memory.failing_since = None;
+        return None;
+    };
+    let since = *memory.failing_since.get_or_insert(look.now);
+    let lasts = look.now.duration_since(since).as_secs() >= FAILING_SECONDS;
+    Some(Finding::new(lasts, Reason::PodsUnavailable, why))
+}
+
+fn observation(sample: &Sample, progress: Option<&BridgeProgress>) -> Observation {
+    let Some(progress) = progress else {
+        return Observation {
+            at: sample.at,
+            reach: Reach::Unknown,
+            lag: None,
+            seconds: None,
+            carried: 0,
+            standing_seconds: 0,
+        };
+    };
+    let up = progress.subscribed()
+        && progress.kafka.connected_since.is_some()
+        && progress.kafka.missing_topics.is_empty();
+    let age = lag(progress).oldest_seconds.unwrap_or(0);
+    Observation {
+        at: sample.at,
+        reach: if up { Reach::Up } else { Reach::Down },
+        lag: Some(i64::try_from(progress.in_flight.messages).unwrap_or(i64::MAX)),
+        seconds: Some(age),
+        carried: i64::try_from(progress.counters.acknowledged).unwrap_or(i64::MAX),
+        // Acknowledgements keep their order: as long as the oldest is there, nothing moves.
+        standing_seconds: age,
+    }
+}
+
+fn connected(look: &Look<'_>, progress: Option<&BridgeProgress>) -> Told {
+    let Some(progress) = progress else {
+        let running = look.pods.iter().any(|p| matches!(p.state, PodState::Running { .. }));
+        let reason = if running { Reason::Starting } else { Reason::PodsUnavailable };
+        return Told::new(None, reason, starting_message(look));
+    };
+    let sides = [
+        (Component::Mqtt, progress.mqtt.connected_since, Reason::MqttUnreachable, "MQTT"),
+        (Component::Kafka, progress.kafka.connected_since, Reason::KafkaUnreachable, "Kafka"),
+    ];
+    for (component, since, fallback, name) in sides {
+        if since.is_some() {
+            continue;
+        }
+        return match progress.problem(component) {
+            Some(problem) => {
+                Told::new(Some(false), reason(problem.reason), format!("{} (since {})", problem.message, problem.since))
+            }
+            None => Told::new(Some(false), fallback, format!("connecting to {name}")),
+        };
+    }
+    Told::new(Some(true), Reason::Following, "connected to MQTT and Kafka")
+}
+
+/// A loss stays told until the spec changes: a pod that starts anew forgets it, the lost data do not come back.
+fn lossless(object: &BridgePipeline, progress: Option<&BridgeProgress>, old: &BridgePipelineStatus) -> Told {
+    let now = progress.map(BridgeProgress::lossless);
+    let before = old.conditions.iter().find(|c| {
+        c.type_ == condition_type::LOSSLESS
+            && c.observed_generation == object.meta().generation
+            && LOSSES.iter().any(|r| r.as_str() == c.reason)
+    });
+    let told = |status, loss: &bridge::Loss| Told::new(status, reason(loss.reason), &loss.message);
+    match (now, before) {
+        (Some(Lossless::No(loss)), _) => told(Some(false), &loss),
+        // What is surely lost outweighs what may be.
+        (Some(Lossless::Unknown(loss)), before) if before.is_none_or(|c| c.status != "False") => told(None, &loss),
+        (_, Some(before)) => {
+            let reason = LOSSES.iter().copied().find(|r| r.as_str() == before.reason).unwrap_or(Reason::SessionLost);
+            let status = if before.status == "False" { Some(false) } else { None };
+            Told::new(status, reason, &before.message)
+        }
+        (Some(_), None) => Told::new(Some(true), Reason::NothingLost, "nothing acknowledged is known to be lost"),
+        (None, None) => Told::new(None, Reason::Starting, "the bridge has not reported yet"),
+    }
+}
+
+/// Reasons of `Lossless` that tell of a loss.
+const LOSSES: [Reason; 3] = [Reason::PayloadTooLarge, Reason::BrokerDroppedMessages, Reason::SessionLost];
+
+fn lag(progress: &BridgeProgress) -> BridgeLag {
+    let in_flight = &progress.in_flight;
+    BridgeLag {
+        in_flight: i64::try_from(in_flight.messages).unwrap_or(i64::MAX),
+        // Whole seconds; a float converts by saturating.
+        #[allow(clippy::cast_possible_truncation)]
+        oldest_seconds: in_flight.oldest_age_seconds.map(|seconds| seconds as i64),
+    }
+}
+
+/// What the session holds: the spec's filters as granted, and earlier ones until the broker confirmed their end.
+fn subscriptions(
+    object: &BridgePipeline,
+    old: &BridgePipelineStatus,
+    progress: Option<&BridgeProgress>,
+) -> Vec<SubscriptionStatus> {
+    let granted = |filter: &str| progress.and_then(|p| p.mqtt.subscriptions.iter().find(|s| s.filter == filter));
+    let known = |filter: &str| old.subscriptions.iter().find(|s| s.filter == filter);
+    let wanted = object.spec.mqtt.subscriptions.iter().map(|s| match granted(&s.filter) {
+        Some(seen) => SubscriptionStatus {
+            filter: s.filter.clone(),
+            granted_qos: seen.granted_qos.map(i32::from),
+            message: seen.refused.clone(),
+        },
+        // Nobody could be asked: the session holds what it held.
+        None => known(&s.filter).cloned().unwrap_or(SubscriptionStatus {
+            filter: s.filter.clone(),
+            granted_qos: None,
+            message: None,
+        }),
+    });
+    let gone = |filter: &String| progress.is_some_and(|p| p.mqtt.unsubscribed.contains(filter));
+    let stale = stale_filters(object, &old.subscriptions).into_iter().filter(|filter| !gone(filter)).map(|filter| {
+        SubscriptionStatus {
+            filter,
+            granted_qos: None,
+            message: Some("no longer in the spec; being unsubscribed".to_owned()),
+        }
+    });
+    // The schema's bound; the oldest filters, which are the spec's, come first.
+    wanted.chain(stale).take(100).collect()
+}
+
+fn effective(object: &BridgePipeline, look: &Look<'_>, old: &BridgePipelineStatus) -> EffectiveBridgePipeline {
+    match look.validated {
+        Ok((bridge, _)) => EffectiveBridgePipeline {
+            client_id: bridge.config.mqtt.client_id.clone(),
+            session_expiry: bridge.session_expiry.clone(),
+            bootstrap_servers: Some(bridge.config.kafka.bootstrap_servers.join(",")),
+        },
+        Err(_) => old.effective.clone().unwrap_or(EffectiveBridgePipeline {
+            client_id: client_id(object),
+            session_expiry: None,
+            bootstrap_servers: None,
+        }),
+    }
+}
+
+/// The condition's reason for the bridge's own word.
+const fn reason(reason: bridge::Reason) -> Reason {
+    use bridge::Reason as B;
+    match reason {
+        B::MqttNameUnknown | B::MqttUnreachable | B::MqttProtocolError => Reason::MqttUnreachable,
+        B::MqttTlsFailed | B::KafkaTlsFailed => Reason::TlsFailed,
+        B::MqttCredentialsRefused => Reason::MqttAuthenticationFailed,
+        B::MqttRefused | B::MqttSessionTakenOver => Reason::MqttRefused,
+        B::CredentialsUnreadable => Reason::CredentialsInvalid,
+        B::SubscriptionRefused | B::SubscriptionQosLowered => Reason::SubscriptionRefused,
+        B::KafkaUnreachable => Reason::KafkaUnreachable,
+        B::KafkaCredentialsRefused => Reason::KafkaAuthenticationFailed,
+        B::KafkaProtocolError => Reason::NotKafka,
+        B::TopicMissing => Reason::TopicMissing,
+        B::TopicUnauthorized | B::RecordRefused => Reason::KafkaError,
+        B::NoRoute | B::InvalidPayload | B::DeadLetterFailed => Reason::MessageRefused,
+        B::PayloadTooLarge => Reason::PayloadTooLarge,
+        B::SessionLost => Reason::SessionLost,
+        B::BrokerDropped => Reason::BrokerDroppedMessages,
+    }
+}
+
+#[cfg(test)]
+mod tests;
