@@ -23,16 +23,22 @@ def spare():
 
 def run(t):
     """See above."""
-    kube = t.factory.kube
     try:
-        kube.apply(spare())
+        t.factory.kube.apply(spare())
         first = wait_condition(t.factory, "edgecluster", NAME, "Ready", seconds=120)
         recreated(t, first["status"]["clusterId"])
         emptied(t)
         let_in(t)
     finally:
-        kube.delete("edgecluster", NAME, "factory")
-        kube("delete", "pvc,configmap", "-n", "factory", "-l", f"tributary.dev/name={NAME}", "--ignore-not-found", timeout=120)
+        remove(t)
+
+
+def remove(t):
+    """The cluster with its data."""
+    kube = t.factory.kube
+    kube.delete("edgecluster", NAME, "factory")
+    kube("wait", "-n", "factory", f"pod/{POD}", "--for=delete", "--timeout=60s", timeout=70, check=False)
+    kube("delete", "pvc,configmap", "-n", "factory", "-l", f"tributary.dev/name={NAME}", "--ignore-not-found", timeout=120)
 
 
 def recreated(t, cluster_id):
@@ -59,16 +65,27 @@ def volume_path(t):
     return (spec.get("local") or spec.get("hostPath"))["path"]
 
 
-def emptied(t):
-    """As if the disk had been exchanged while the broker was down."""
-    kube, path = t.factory.kube, volume_path(t)
+def while_away(t, action):
+    """Do something while the broker's pod cannot run."""
+    kube = t.factory.kube
     node = kube.list("node")[0]["metadata"]["name"]
     kube("cordon", node)
     try:
-        kube.delete("pod", POD, "factory", timeout=90)
-        in_node("sh", "-c", f"find {path} -mindepth 1 -delete")
+        kube("delete", "pod", POD, "-n", "factory", "--wait=false")
+
+        def away():
+            if kube.need("pod", POD, "factory")["status"].get("phase") != "Pending":
+                raise NotYet("it still runs")
+        until(f"{POD} is away", away, 120)
+        action()
     finally:
         kube("uncordon", node)
+
+
+def emptied(t):
+    """As if the disk had been exchanged while the broker was down."""
+    path = volume_path(t)
+    while_away(t, lambda: in_node("sh", "-c", f"find {path} -mindepth 1 -delete"))
     obj = wait_condition(t.factory, "edgecluster", NAME, "Ready", "False", "VolumeRefused", 90)
     message = condition(obj, "Ready")["message"]
     t.expect("empty" in message, "the message says that the volume is empty", message)
