@@ -72,6 +72,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# A deleted BridgePipeline's MQTT session is ended by a Job.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete]
 # Brokers restart one by one by deleting their pod.
 - apiGroups: [""]
   resources: [pods]
