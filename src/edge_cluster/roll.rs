@@ -350,18 +350,29 @@ fn quorum(id: i32, kafka: &KafkaState) -> Option<Wait> {
     if !kafka.voters.contains_key(&id) {
         return Some(Wait::NotVoter);
     }
-    let now_ms = kafka.voters.get(&leader).and_then(|v| v.caught_up_ms);
-    let caught_up = |voter: &i32, state: &Voter| {
-        *voter == leader
-            || matches!((now_ms, state.caught_up_ms), (Some(now), Some(then)) if now - then <= CAUGHT_UP_WITHIN_MS)
-    };
-    let have = kafka
-        .voters
-        .iter()
-        .filter(|(voter, state)| **voter != id && caught_up(voter, state))
+    let others = kafka.voters.iter().filter(|(voter, _)| **voter != id);
+    let have = others
+        .filter(|(voter, state)| is_caught_up(leader, &kafka.voters, **voter, **state))
         .count();
     let need = kafka.voters.len() / 2 + 1;
     (have < need).then_some(Wait::Quorum { have, need })
+}
+
+fn is_caught_up(leader: i32, voters: &BTreeMap<i32, Voter>, voter: i32, state: Voter) -> bool {
+    let now_ms = voters.get(&leader).and_then(|v| v.caught_up_ms);
+    let recent = now_ms
+        .zip(state.caught_up_ms)
+        .is_some_and(|(now, then)| now - then <= CAUGHT_UP_WITHIN_MS);
+    voter == leader || recent
+}
+
+/// How many voters are caught up with the leader, itself included.
+#[must_use]
+pub fn caught_up(leader: i32, voters: &BTreeMap<i32, Voter>) -> usize {
+    voters
+        .iter()
+        .filter(|(id, state)| is_caught_up(leader, voters, **id, **state))
+        .count()
 }
 
 /// Every partition of the broker must be fully in sync. One that cannot keep `min.insync.replicas` during any restart

@@ -178,16 +178,7 @@ impl Admin {
         validate_only: bool,
     ) -> Result<BTreeMap<String, Result<(), KafkaError>>, KafkaError> {
         let resources = changes.iter().map(|change| {
-            let configs = change.changes.iter().map(|(name, change)| {
-                let (operation, value) = match change {
-                    ConfigChange::Set(value) => (SET, Some(StrBytes::from_string(value.clone()))),
-                    ConfigChange::Delete => (DELETE, None),
-                };
-                AlterableConfig::default()
-                    .with_name(StrBytes::from_string(name.clone()))
-                    .with_config_operation(operation)
-                    .with_value(value)
-            });
+            let configs = change.changes.iter().map(alterable);
             AlterConfigsResource::default()
                 .with_resource_type(TOPIC)
                 .with_resource_name(StrBytes::from_string(change.topic.clone()))
@@ -220,6 +211,50 @@ impl Admin {
         }
         Ok(results)
     }
+
+    /// Changes settings of all brokers while they run. They win over the brokers' properties, also after a restart.
+    ///
+    /// # Errors
+    /// No broker could be asked, or Kafka refuses the change. After a [`KafkaError::Timeout`] it may have been made;
+    /// making it again does no harm.
+    pub async fn alter_broker_defaults(
+        &self,
+        changes: &BTreeMap<String, ConfigChange>,
+    ) -> Result<(), KafkaError> {
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(BROKER)
+            // The empty name stands for all brokers (KIP-226).
+            .with_resource_name(StrBytes::from_static_str(""))
+            .with_configs(changes.iter().map(alterable).collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self
+            .read(At::Any, 0..=i16::MAX, self.deadline(), |_| request.clone())
+            .await?;
+        let what = "the brokers' defaults";
+        match answer.responses.first() {
+            Some(result) => {
+                match KafkaError::from_code(what, result.error_code, result.error_message.as_deref()) {
+                    Some(error) => Err(error),
+                    None => Ok(()),
+                }
+            }
+            None => Err(KafkaError::Protocol {
+                address: "the cluster".into(),
+                why: format!("the answer lacks {what}"),
+            }),
+        }
+    }
+}
+
+fn alterable((name, change): (&String, &ConfigChange)) -> AlterableConfig {
+    let (operation, value) = match change {
+        ConfigChange::Set(value) => (SET, Some(StrBytes::from_string(value.clone()))),
+        ConfigChange::Delete => (DELETE, None),
+    };
+    AlterableConfig::default()
+        .with_name(StrBytes::from_string(name.clone()))
+        .with_config_operation(operation)
+        .with_value(value)
 }
 
 fn protocol_name(resource: &ConfigResource) -> (i8, String) {
