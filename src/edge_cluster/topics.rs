@@ -87,12 +87,16 @@ pub fn plan(
     for (name, topic) in spec {
         let mut known = record.topics.get(name).cloned().unwrap_or_default();
         match existing.get(name) {
-            None => plan.create.push(NewTopic {
-                name: name.clone(),
-                partitions: topic.partitions,
-                replication_factor: topic.replicas,
-                configs: topic.config.clone(),
-            }),
+            None => {
+                // Whatever was set on an earlier topic of this name is gone with it.
+                known.clear();
+                plan.create.push(NewTopic {
+                    name: name.clone(),
+                    partitions: topic.partitions,
+                    replication_factor: topic.replicas,
+                    configs: topic.config.clone(),
+                });
+            }
             Some(facts) => {
                 plan_shape(&mut plan, name, topic, *facts);
                 plan_settings(&mut plan, name, topic, settings.get(name), &mut known);
