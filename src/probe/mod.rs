@@ -1,6 +1,7 @@
-//! The commissioning test: [`send`] publishes stamped messages over MQTT and writes down what was acknowledged, `audit`
+//! The commissioning test: [`send`] publishes stamped messages over MQTT and writes down what was acknowledged, [`audit`]
 //! reads Kafka and tells what was lost, duplicated, out of order and late. Works with any MQTT server and any Kafka.
 
+pub mod audit;
 mod latency;
 mod ledger;
 mod output;
@@ -26,6 +27,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Send(Box<send::SendArgs>),
+    Audit(Box<audit::AuditArgs>),
 }
 
 /// Why the probe could not do its work.
@@ -34,6 +36,9 @@ pub enum ProbeError {
     /// See [`send::SendError`].
     #[error(transparent)]
     Send(#[from] send::SendError),
+    /// See [`audit::AuditError`].
+    #[error(transparent)]
+    Audit(#[from] audit::AuditError),
 }
 
 /// Runs `probe`. The exit status is documented with each command.
@@ -43,5 +48,6 @@ pub enum ProbeError {
 pub async fn run(args: Args) -> Result<ExitCode, ProbeError> {
     match args.command {
         Command::Send(args) => Ok(send::run(*args).await?),
+        Command::Audit(args) => Ok(audit::run(*args).await?),
     }
 }

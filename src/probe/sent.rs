@@ -299,33 +299,34 @@ impl SentFile {
         Ok(sent)
     }
 
-    /// Reads what was added since.
+    /// Reads what was added since; tells whether the sender has ended, runs, or vanished.
     ///
     /// # Errors
     /// As [`SentFile::open`].
-    pub fn refresh(&mut self) -> Result<(), SentError> {
+    pub fn refresh(&mut self) -> Result<SenderState, SentError> {
+        // The lock first, then the lines: a sender that gave it back by now has written all of them.
+        let locked = self.is_locked();
         while let Some(line) = self.reader.next()? {
             self.take(line).map_err(|why| self.reader.error(why))?;
         }
         self.torn = self.reader.torn;
-        Ok(())
+        Ok(match (self.ended, locked) {
+            (true, _) => SenderState::Finished,
+            (false, true) => SenderState::Running,
+            (false, false) => SenderState::Interrupted,
+        })
     }
 
-    /// Whether the sender has ended, runs, or vanished. Call [`SentFile::refresh`] afterwards for a complete account:
-    /// the sender writes its last line before it gives the lock back.
-    #[must_use]
-    pub fn state(&self) -> SenderState {
-        if self.ended {
-            return SenderState::Finished;
-        }
-        match self.reader.file.get_ref().try_lock_shared() {
-            Err(std::fs::TryLockError::WouldBlock) => SenderState::Running,
+    fn is_locked(&self) -> bool {
+        let file = self.reader.file.get_ref();
+        match file.try_lock_shared() {
+            Err(std::fs::TryLockError::WouldBlock) => true,
             Ok(()) => {
                 // Only a look: a sender that starts now must not find our lock.
-                let _ = self.reader.file.get_ref().unlock();
-                SenderState::Interrupted
+                let _ = file.unlock();
+                false
             }
-            Err(std::fs::TryLockError::Error(_)) => SenderState::Interrupted,
+            Err(std::fs::TryLockError::Error(_)) => false,
         }
     }
 

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::{SendArgs, duration};
 
-use account::{Account, Totals, now_ns};
+pub use account::now_ns;
+use account::{Account, Totals};
 use plan::{Share, TemplateError, TopicTemplate};
 use progress::Progress;
 use publisher::{Common, Publisher};

@@ -83,9 +83,9 @@ fn what_is_written_is_read() {
         .unwrap();
     writer.finish(&end(vec![Range(0, 10, 11)])).unwrap();
 
-    let sent = SentFile::open(&dir.path()).unwrap();
+    let mut sent = SentFile::open(&dir.path()).unwrap();
     assert_eq!(
-        (sent.header.clone(), sent.state()),
+        (sent.header.clone(), sent.refresh().unwrap()),
         (header(), SenderState::Finished)
     );
     assert_eq!((sent.acked(), sent.resent, sent.disconnects), (17, 3, 1));
@@ -100,12 +100,12 @@ fn a_running_sender_is_told_from_a_crashed_one() {
     let mut writer = SentWriter::create(&dir.path(), &header()).unwrap();
     writer.write(&acked(&[(0, 0, 0)])).unwrap();
     let mut sent = SentFile::open(&dir.path()).unwrap();
-    assert_eq!(sent.state(), SenderState::Running);
+    assert_eq!(sent.refresh().unwrap(), SenderState::Running);
     writer.write(&acked(&[(0, 1, 5)])).unwrap();
-    sent.refresh().unwrap();
+    assert_eq!(sent.refresh().unwrap(), SenderState::Running);
     assert_eq!(sent.acked(), 6);
     drop(writer);
-    assert_eq!(sent.state(), SenderState::Interrupted);
+    assert_eq!(sent.refresh().unwrap(), SenderState::Interrupted);
 }
 
 #[test]
