@@ -165,7 +165,7 @@ impl Survey<'_> {
                 message,
             });
         }
-        self.refuse_loop(name).or_else(|| self.refuse_foreign(target))
+        self.refuse_loop(name).or_else(|| self.refuse_foreign(name, target))
     }
 
     /// A topic which a link from our target feeds would run in a circle.
@@ -185,6 +185,7 @@ impl Survey<'_> {
             position.target_topic == name
                 && key.source_cluster_id == self.identity.target_cluster
                 && position.target_topic_id.is_none_or(|fed| Some(fed) == id)
+                && !self.was_first(name, key)
         });
         feeder.map(|(key, position)| Refusal {
             reason: "LoopRefused",
@@ -197,12 +198,13 @@ impl Survey<'_> {
     }
 
     /// A target topic that another link, or this link from another cluster, feeds.
-    fn refuse_foreign(&self, target: &str) -> Option<Refusal> {
+    fn refuse_foreign(&self, name: &str, target: &str) -> Option<Refusal> {
         let id = self.target.get(target).map(|facts| facts.id);
         let feeder = self.positions.iter().find(|(key, position)| {
             position.target_topic == target
                 && !self.is_ours(key)
                 && position.target_topic_id.is_none_or(|fed| Some(fed) == id)
+                && !self.was_first(name, key)
         });
         feeder.map(|(key, position)| Refusal {
             reason: "NameCollision",

@@ -214,6 +214,32 @@ fn a_topic_fed_from_our_target_is_refused_in_both_directions() {
 }
 
 #[test]
+fn of_two_links_that_started_at_once_exactly_one_goes_on() {
+    // In a circle: each has stored its position before it saw the other's.
+    let (out, back) = (stored("a", HERE, ("t", 1), ("t", 9), 0), stored("b", THERE, ("t", 9), ("t", 1), 0));
+    let mut outward = World::new(&[("t", 1, 1)], &[("t", 9, 1)]);
+    outward.identity.link_id = "a".to_owned();
+    outward.positions = [out.clone()].into();
+    outward.source_positions = Some([back.clone()].into());
+    assert_eq!(outward.decision("t"), follow("t"));
+    let mut inward = World::new(&[("t", 9, 1)], &[("t", 1, 1)]);
+    inward.identity = Identity { link_id: "b".into(), source_cluster: THERE.into(), target_cluster: HERE.into() };
+    inward.positions = [back].into();
+    inward.source_positions = Some([out].into());
+    assert_eq!(inward.refusal("t"), "LoopRefused");
+
+    // Into one topic.
+    let feeders = [stored("a", HERE, ("t", 1), ("t", 9), 0), stored("b", "elsewhere", ("t", 2), ("t", 9), 0)];
+    for (link, cluster, topic, goes) in [("a", HERE, 1, true), ("b", "elsewhere", 2, false)] {
+        let mut world = World::new(&[("t", topic, 1)], &[("t", 9, 1)]);
+        world.identity.link_id = link.to_owned();
+        world.identity.source_cluster = cluster.to_owned();
+        world.positions = feeders.clone().into();
+        assert_eq!(world.decision("t") == follow("t"), goes, "{link}");
+    }
+}
+
+#[test]
 fn a_prefix_does_not_hide_a_loop() {
     let mut world = World::new(&[("eu.munich.t", 1, 1), ("t", 2, 1)], &[]);
     world.selection = selection(Naming::Prefix {
@@ -344,14 +370,19 @@ proptest! {
                 }
                 Decision::Create { target, .. } | Decision::Grow { target, .. } | Decision::Follow { target } => target,
             };
+            // A rival is passed over only by a link that has a position of its own and comes before it.
+            let fed = world.positions.iter().any(|(key, position)| {
+                (key.link_id.as_str(), key.source_cluster_id.as_str()) == (LINK, HERE) && position.source_topic == name
+            });
+            let first = |key: &PositionKey| fed && (LINK, HERE) < (key.link_id.as_str(), key.source_cluster_id.as_str());
             let feeders = world.source_positions.iter().flatten();
             for (key, position) in feeders {
-                prop_assert!(position.target_topic != name || key.source_cluster_id != THERE);
+                prop_assert!(position.target_topic != name || key.source_cluster_id != THERE || first(key));
             }
             let id = world.target.get(&target).map(|facts| facts.id);
             for (key, position) in &world.positions {
                 let ours = key.link_id == LINK && key.source_cluster_id == HERE;
-                prop_assert!(ours || position.target_topic != target || position.target_topic_id != id);
+                prop_assert!(ours || position.target_topic != target || position.target_topic_id != id || first(key));
             }
         }
     }

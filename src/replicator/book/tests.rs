@@ -1,0 +1,129 @@
+use uuid::Uuid;
+
+use super::*;
+
+fn id(n: u128) -> TopicId {
+    TopicId(Uuid::from_u128(n))
+}
+
+fn identity() -> Identity {
+    Identity { link_id: "link".into(), source_cluster: "S".into(), target_cluster: "T".into() }
+}
+
+fn route() -> Route {
+    Route { topic_id: id(1), target: "munich.t".into(), target_topic_id: id(9) }
+}
+
+fn t(partition: i32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+fn at(next_offset: i64) -> Reached {
+    Reached { next_offset, leader_epoch: Some(2), timestamp: Some(7) }
+}
+
+fn slot(next_offset: i64, records: u64) -> SlotState {
+    SlotState { reached: at(next_offset), records, bytes: records * 100, idle: true }
+}
+
+fn read(next_offset: i64) -> Stored {
+    Stored::Known(Known { topic_id: id(1), target_topic_id: Some(id(9)), position: at(next_offset) })
+}
+
+fn stop(reason: StopReason) -> Stop {
+    let missing = Some(Missing { topic_id: id(1), from: 5, to: Some(10) });
+    Stop { reason, message: "why".into(), missing, seen_at: Timestamp::UNIX_EPOCH }
+}
+
+fn following(start: i64) -> Book {
+    let mut book = Book::default();
+    book.read(&t(0), &route(), Some(start));
+    book.following(&t(0), route(), 0, at(start));
+    book
+}
+
+#[test]
+fn a_position_is_stored_once_it_moved_and_not_again() {
+    let mut book = following(5);
+    assert!(book.unstored(&identity(), 3).is_empty());
+    book.advance(&[(0, slot(8, 3))].into());
+    let unstored = book.unstored(&identity(), 3);
+    let (partition, key, position) = &unstored[0];
+    assert_eq!((partition, key.topic_id, key.partition), (&t(0), id(1), 0));
+    assert_eq!((position.next_offset, position.leader_epoch, position.generation), (8, Some(2), 3));
+    assert_eq!((position.target_topic.as_str(), position.target_topic_id), ("munich.t", Some(id(9))));
+    book.stored(&t(0), 8);
+    assert!(book.unstored(&identity(), 3).is_empty());
+}
+
+#[test]
+fn after_a_session_what_was_acknowledged_counts_although_it_was_not_stored() {
+    let mut book = following(5);
+    book.advance(&[(0, slot(8, 3))].into());
+    book.session_ended();
+    assert_eq!(book.known(&t(0), read(5)), read(8));
+    assert_eq!(book.unstored(&identity(), 1).len(), 1, "and it can still be stored");
+}
+
+#[test]
+fn a_position_that_somebody_else_stored_counts_above_our_own() {
+    let mut book = following(5);
+    book.advance(&[(0, slot(8, 3))].into());
+    book.session_ended();
+    for theirs in [2, 6, 20] {
+        assert_eq!(book.known(&t(0), read(theirs)), read(theirs));
+    }
+    let anew = Stored::Known(Known { topic_id: id(2), target_topic_id: Some(id(9)), position: at(5) });
+    assert_eq!(book.known(&t(0), anew), anew);
+    assert_eq!(book.known(&t(0), Stored::NewTopic), Stored::NewTopic);
+    book.read(&t(0), &route(), Some(2));
+    assert!(book.unstored(&identity(), 1).is_empty(), "ours no longer overwrites it");
+}
+
+#[test]
+fn a_stopped_partition_stores_nothing_and_shows_its_gap_since_it_was_seen() {
+    let mut book = following(5);
+    book.advance(&[(0, slot(8, 3))].into());
+    assert!(book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart)));
+    let later = Stop { seen_at: Timestamp::now(), message: "again".into(), ..stop(StopReason::BelowLogStart) };
+    assert!(!book.stopped(&t(0), &route(), later), "the same stop is not news");
+    assert!(book.unstored(&identity(), 1).is_empty());
+    let round = book.round();
+    assert_eq!((round.gaps[0].from, round.gaps[0].to, round.gaps[0].seen_at), (5, Some(10), Timestamp::UNIX_EPOCH));
+    assert_eq!(round.partitions[0].state, PartitionState::Stopped);
+    assert_eq!(round.partitions[0].message.as_deref(), Some("again"));
+    assert!(book.stopped(&t(0), &route(), stop(StopReason::TopicRecreated)), "another reason is");
+}
+
+#[test]
+fn totals_go_on_across_slots_and_give_the_mean_size() {
+    let mut book = following(0);
+    book.topic("t", "munich.t", 1);
+    book.advance(&[(0, slot(4, 2))].into());
+    book.session_ended();
+    book.following(&t(0), route(), 0, at(4));
+    book.advance(&[(0, slot(6, 2))].into());
+    let round = book.round();
+    assert_eq!((round.partitions[0].records, round.partitions[0].bytes), (4, 400));
+    assert_eq!(round.topics[0].mean_record_bytes, Some(400.0 / 6.0), "per offset, holes included");
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_left_and_disturbs_nothing_else() {
+    let mut book = following(0);
+    book.following(&t(1), route(), 1, at(0));
+    assert_eq!(book.retain(&[t(1)].into()), [0]);
+    assert_eq!(book.slots(), [(1, t(1))].into());
+}
+
+#[test]
+fn only_what_is_copied_must_be_in_the_positions_topic() {
+    let mut book = following(0);
+    book.read(&t(1), &route(), Some(3));
+    book.stopped(&t(1), &route(), stop(StopReason::BelowLogStart));
+    book.waiting(&t(2), &route(), None);
+    let keys = book.stored_keys(&identity());
+    assert_eq!(keys.iter().map(|key| key.partition).collect::<Vec<_>>(), [0]);
+    book.session_ended();
+    assert_eq!(book.stored_keys(&identity()).len(), 1, "also between sessions");
+}
