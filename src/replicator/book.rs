@@ -80,7 +80,8 @@ impl Book {
         let (Some(entry), Stored::Known(known)) = (self.entries.get(partition), read) else {
             return read;
         };
-        let untouched = entry.stored == Some(known.position.next_offset) && entry.route.topic_id == known.topic_id;
+        let untouched =
+            entry.stored == Some(known.position.next_offset) && entry.route.topic_id == known.topic_id;
         match entry.reached {
             Some(position) if untouched && position.next_offset >= known.position.next_offset => {
                 Stored::Known(Known { position, ..known })
@@ -99,7 +100,13 @@ impl Book {
     }
 
     /// The partition is copied from here on.
-    pub(super) fn following(&mut self, partition: &TopicPartition, route: Route, slot: usize, start: Reached) {
+    pub(super) fn following(
+        &mut self,
+        partition: &TopicPartition,
+        route: Route,
+        slot: usize,
+        start: Reached,
+    ) {
         let entry = self.entry(partition, &route);
         if matches!(entry.state, State::Stopped(_)) {
             tracing::info!(%partition, offset = start.next_offset, "partition goes on");
@@ -135,11 +142,19 @@ impl Book {
     /// How far the engine's slots are.
     pub(super) fn advance(&mut self, states: &BTreeMap<usize, SlotState>) {
         for entry in self.entries.values_mut() {
-            let State::Following(slot) = entry.state else { continue };
+            let State::Following(slot) = entry.state else {
+                continue;
+            };
             let Some(state) = states.get(&slot) else { continue };
-            let start = entry.reached.map_or(state.reached.next_offset, |reached| reached.next_offset);
+            let start = entry
+                .reached
+                .map_or(state.reached.next_offset, |reached| reached.next_offset);
             let offsets = entry.now.offsets + (state.reached.next_offset - start).max(0).unsigned_abs();
-            entry.now = Totals { records: state.records, bytes: state.bytes, offsets };
+            entry.now = Totals {
+                records: state.records,
+                bytes: state.bytes,
+                offsets,
+            };
             entry.reached = Some(state.reached);
         }
     }
@@ -156,21 +171,58 @@ impl Book {
 
     /// Partitions that are copied, by slot.
     pub(super) fn slots(&self) -> BTreeMap<usize, TopicPartition> {
-        let slots = self.entries.iter().filter_map(|(partition, entry)| match entry.state {
-            State::Following(slot) => Some((slot, partition.clone())),
-            _ => None,
-        });
+        let slots = self
+            .entries
+            .iter()
+            .filter_map(|(partition, entry)| match entry.state {
+                State::Following(slot) => Some((slot, partition.clone())),
+                _ => None,
+            });
         slots.collect()
     }
 
     /// Whether the partition is copied.
     pub(super) fn is_following(&self, partition: &TopicPartition) -> bool {
-        self.entries.get(partition).is_some_and(|entry| matches!(entry.state, State::Following(_)))
+        self.entries
+            .get(partition)
+            .is_some_and(|entry| matches!(entry.state, State::Following(_)))
     }
 
     /// Whether the partition stands still.
     pub(super) fn is_stopped(&self, partition: &TopicPartition) -> bool {
-        self.entries.get(partition).is_some_and(|entry| matches!(entry.state, State::Stopped(_)))
+        self.entries
+            .get(partition)
+            .is_some_and(|entry| matches!(entry.state, State::Stopped(_)))
+    }
+
+    /// Every partition.
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        self.entries.keys().cloned().collect()
+    }
+
+    /// A topic's partitions.
+    pub(super) fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {
+        self.entries
+            .keys()
+            .filter(|partition| partition.topic == topic)
+            .cloned()
+            .collect()
+    }
+
+    /// The slot that copies a partition.
+    pub(super) fn slot(&self, partition: &TopicPartition) -> Option<usize> {
+        match self.entries.get(partition)?.state {
+            State::Following(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Next offset that the target does not have, as far as this process has seen.
+    pub(super) fn reached(&self, partition: &TopicPartition) -> Option<i64> {
+        self.entries
+            .get(partition)?
+            .reached
+            .map(|reached| reached.next_offset)
     }
 
     /// Where a partition's records go.
@@ -189,15 +241,25 @@ impl Book {
             }
             keep
         });
-        self.topics.retain(|topic, _| wanted.iter().any(|partition| partition.topic == *topic));
+        self.topics
+            .retain(|topic, _| wanted.iter().any(|partition| partition.topic == *topic));
         left
     }
 
     /// Topics that match and are not replicated, whole; says what is new.
     pub(super) fn refuse(&mut self, refused: BTreeMap<String, RefusedTopic>) {
         for (name, topic) in &refused {
-            if self.refused.get(name).is_none_or(|known| known.reason != topic.reason) {
-                tracing::error!(topic = name, reason = topic.reason, message = topic.message, "topic is refused");
+            if self
+                .refused
+                .get(name)
+                .is_none_or(|known| known.reason != topic.reason)
+            {
+                tracing::error!(
+                    topic = name,
+                    reason = topic.reason,
+                    message = topic.message,
+                    "topic is refused"
+                );
             }
         }
         self.refused = refused;
@@ -214,26 +276,35 @@ impl Book {
         self.topics.insert(name.to_owned(), topic);
     }
 
-    /// Whether any partition waits or stands still, or any topic is refused: the positions are worth another look.
-    pub(super) fn is_settled(&self) -> bool {
-        self.refused.is_empty() && self.entries.values().all(|entry| matches!(entry.state, State::Following(_)))
-    }
-
     /// Keys of partitions that are copied and whose position is stored: each must be in the positions topic.
     pub(super) fn stored_keys(&self, identity: &Identity) -> BTreeSet<PositionKey> {
         let copied = self.entries.iter().filter(|(_, entry)| {
             entry.stored.is_some() && !matches!(entry.state, State::Stopped(_)) && entry.reached.is_some()
         });
-        copied.map(|(partition, entry)| key(identity, partition, entry)).collect()
+        copied
+            .map(|(partition, entry)| key(identity, partition, entry))
+            .collect()
     }
 
     /// Positions that are ahead of what is stored.
-    pub(super) fn unstored(&self, identity: &Identity, generation: u64) -> Vec<(TopicPartition, PositionKey, Position)> {
+    pub(super) fn unstored(
+        &self,
+        identity: &Identity,
+        generation: u64,
+    ) -> Vec<(TopicPartition, PositionKey, Position)> {
         let now = Timestamp::now().as_millisecond();
         let ahead = self.entries.iter().filter_map(|(partition, entry)| {
-            let reached = entry.reached.filter(|_| !matches!(entry.state, State::Stopped(_)))?;
+            let reached = entry
+                .reached
+                .filter(|_| !matches!(entry.state, State::Stopped(_)))?;
             let moved = entry.stored.is_some_and(|stored| stored != reached.next_offset);
-            moved.then(|| (partition.clone(), key(identity, partition, entry), position(partition, entry, reached, generation, now)))
+            moved.then(|| {
+                (
+                    partition.clone(),
+                    key(identity, partition, entry),
+                    position(partition, entry, reached, generation, now),
+                )
+            })
         });
         ahead.collect()
     }
@@ -248,7 +319,10 @@ impl Book {
     ) -> (PositionKey, Position) {
         let entry = Entry::new(route.clone());
         let now = Timestamp::now().as_millisecond();
-        (key(identity, partition, &entry), position(partition, &entry, start, generation, now))
+        (
+            key(identity, partition, &entry),
+            position(partition, &entry, start, generation, now),
+        )
     }
 
     /// The target has stored this offset for the partition.
@@ -258,12 +332,33 @@ impl Book {
         }
     }
 
+    /// What was stored is gone: what the positions topic says from now on counts alone.
+    pub(super) fn forget_stored(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.stored = None;
+            entry.reached = None;
+        }
+    }
+
     /// All of it, for others to see.
     pub(super) fn round(&self) -> Round {
-        let partitions = self.entries.iter().map(|(partition, entry)| show(partition, entry)).collect();
-        let gaps = self.entries.iter().filter_map(|(partition, entry)| gap(partition, entry)).collect();
+        let partitions = self
+            .entries
+            .iter()
+            .map(|(partition, entry)| show(partition, entry))
+            .collect();
+        let gaps = self
+            .entries
+            .iter()
+            .filter_map(|(partition, entry)| gap(partition, entry))
+            .collect();
         let refused = self.refused.values().cloned().collect();
-        Round { partitions, gaps, refused, topics: self.show_topics() }
+        Round {
+            partitions,
+            gaps,
+            refused,
+            topics: self.show_topics(),
+        }
     }
 
     fn show_topics(&self) -> Vec<TopicProgress> {
@@ -281,7 +376,9 @@ impl Book {
     }
 
     fn entry(&mut self, partition: &TopicPartition, route: &Route) -> &mut Entry {
-        self.entries.entry(partition.clone()).or_insert_with(|| Entry::new(route.clone()))
+        self.entries
+            .entry(partition.clone())
+            .or_insert_with(|| Entry::new(route.clone()))
     }
 }
 
@@ -320,13 +417,23 @@ fn key(identity: &Identity, partition: &TopicPartition, entry: &Entry) -> Positi
     }
 }
 
-fn position(partition: &TopicPartition, entry: &Entry, reached: Reached, generation: u64, now: i64) -> Position {
+fn position(
+    partition: &TopicPartition,
+    entry: &Entry,
+    reached: Reached,
+    generation: u64,
+    now: i64,
+) -> Position {
     Position {
         next_offset: reached.next_offset,
         leader_epoch: reached.leader_epoch,
         source_topic: partition.topic.clone(),
         target_topic: entry.route.target.clone(),
-        target_topic_id: entry.route.target_topic_id.is_set().then_some(entry.route.target_topic_id),
+        target_topic_id: entry
+            .route
+            .target_topic_id
+            .is_set()
+            .then_some(entry.route.target_topic_id),
         last_record_timestamp_ms: reached.timestamp,
         written_at_ms: now,
         generation,
@@ -337,7 +444,11 @@ fn show(partition: &TopicPartition, entry: &Entry) -> PartitionProgress {
     let (state, reason, message) = match &entry.state {
         State::Waiting(why) => (PartitionState::Starting, None, why.clone()),
         State::Following(_) => (PartitionState::Following, None, None),
-        State::Stopped(stop) => (PartitionState::Stopped, Some(stop.reason), Some(stop.message.clone())),
+        State::Stopped(stop) => (
+            PartitionState::Stopped,
+            Some(stop.reason),
+            Some(stop.message.clone()),
+        ),
     };
     PartitionProgress {
         topic: partition.topic.clone(),
@@ -356,7 +467,13 @@ fn show(partition: &TopicPartition, entry: &Entry) -> PartitionProgress {
 }
 
 fn gap(partition: &TopicPartition, entry: &Entry) -> Option<Gap> {
-    let State::Stopped(Stop { reason, missing: Some(missing), seen_at, .. }) = &entry.state else {
+    let State::Stopped(Stop {
+        reason,
+        missing: Some(missing),
+        seen_at,
+        ..
+    }) = &entry.state
+    else {
         return None;
     };
     Some(Gap {

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::kafka::endpoint::KafkaEndpointFile;
 
@@ -249,15 +250,17 @@ impl Invalid {
 }
 
 impl ReplicatorConfig {
-    /// Reads and checks a file.
+    /// Reads and checks a file; also the SHA-256 of its bytes in hex.
     ///
     /// # Errors
     /// When it cannot be read, is not as documented, or has a field that cannot work.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<(Self, String), ConfigError> {
         if std::fs::metadata(path).map_err(ConfigError::Unreadable)?.len() > MAX_FILE_BYTES {
             return Err(ConfigError::Malformed("it is larger than 1 MiB".to_owned()));
         }
-        Self::parse(&std::fs::read_to_string(path).map_err(ConfigError::Unreadable)?)
+        let text = std::fs::read_to_string(path).map_err(ConfigError::Unreadable)?;
+        let hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((Self::parse(&text)?, hash))
     }
 
     /// Parses and checks a file's text.

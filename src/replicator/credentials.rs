@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::config::ReplicatorConfig;
 use crate::kafka::connection::KafkaConnection;
@@ -43,6 +44,8 @@ impl Connections {
 pub(super) struct Watch {
     files: Vec<PathBuf>,
     seen: [u8; 32],
+    /// When they are read next; kept here so that a wait which is cancelled again and again comes to an end.
+    due: Instant,
 }
 
 impl Watch {
@@ -51,7 +54,11 @@ impl Watch {
         let mut files = config.source.files();
         files.extend(config.target.files());
         let seen = digest(files.clone()).await;
-        Self { files, seen }
+        Self {
+            files,
+            seen,
+            due: Instant::now() + EVERY,
+        }
     }
 
     /// Returns when the files are no longer as they were last seen. Cancel safe. Without files: never.
@@ -60,7 +67,8 @@ impl Watch {
             return std::future::pending().await;
         }
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep_until(self.due).await;
+            self.due = Instant::now() + EVERY;
             let now = digest(self.files.clone()).await;
             if now != self.seen {
                 self.seen = now;
@@ -129,6 +137,20 @@ mod tests {
         watch.changed().await;
         let (side, error) = Connections::load(&config).unwrap_err();
         assert_eq!((side, error.reason()), (Side::Target, "CredentialsMissing"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_that_are_cut_short_still_come_to_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "old").unwrap();
+        let mut watch = Watch::new(&config(file.clone())).await;
+        std::fs::write(&file, "new").unwrap();
+        let mut noticed = false;
+        for _ in 0..10 {
+            noticed |= tokio::time::timeout(EVERY / 4, watch.changed()).await.is_ok();
+        }
+        assert!(noticed);
     }
 
     #[tokio::test(start_paused = true)]

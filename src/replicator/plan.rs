@@ -121,8 +121,12 @@ impl Survey<'_> {
         if let Some((key, position)) = former.max_by_key(|(_, position)| position.written_at_ms) {
             return Stored::Known(known(key.topic_id, position));
         }
-        if self.ours(topic).next().is_some() {
+        // Topics grow at the end. One below a registered partition is left over from a registration that broke off.
+        let highest = self.ours(topic).map(|(key, _)| key.partition).max();
+        if highest.is_some_and(|highest| highest < partition) {
             Stored::NewPartition
+        } else if highest.is_some() {
+            Stored::NewTopic
         } else if self.is_first_run() {
             Stored::FirstRun(start)
         } else {
@@ -150,6 +154,13 @@ impl Survey<'_> {
         key.link_id == self.identity.link_id && key.source_cluster_id == self.identity.source_cluster
     }
 
+    /// Whether we go before a rival that also has a position. A link that finds a rival's position never stores one of
+    /// its own, so both have one only when both looked before either stored: then the lesser identity goes on.
+    fn was_first(&self, name: &str, rival: &PositionKey) -> bool {
+        let ours = (&self.identity.link_id, &self.identity.source_cluster);
+        self.ours(name).next().is_some() && ours < (&rival.link_id, &rival.source_cluster_id)
+    }
+
     fn refuse(&self, name: &str, target: &str, colliding: &BTreeMap<String, Vec<&str>>) -> Option<Refusal> {
         if let Err(refusal) = self.selection.check_target_name(name) {
             return Some(refusal);
@@ -165,7 +176,8 @@ impl Survey<'_> {
                 message,
             });
         }
-        self.refuse_loop(name).or_else(|| self.refuse_foreign(name, target))
+        self.refuse_loop(name)
+            .or_else(|| self.refuse_foreign(name, target))
     }
 
     /// A topic which a link from our target feeds would run in a circle.

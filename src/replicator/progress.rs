@@ -115,8 +115,6 @@ pub enum LinkStopReason {
     PositionsUnusable,
     /// Positions of a newer format than this version reads.
     PositionsTooNew,
-    /// The configuration cannot work (a credential file that is missing or broken is not this: it is retried).
-    ConfigInvalid,
 }
 
 impl LinkStopReason {
@@ -128,7 +126,6 @@ impl LinkStopReason {
             Self::LoopRefused => "LoopRefused",
             Self::PositionsUnusable => "PositionsUnusable",
             Self::PositionsTooNew => "PositionsTooNew",
-            Self::ConfigInvalid => "ConfigInvalid",
         }
     }
 }

@@ -7,11 +7,19 @@ fn id(n: u128) -> TopicId {
 }
 
 fn identity() -> Identity {
-    Identity { link_id: "link".into(), source_cluster: "S".into(), target_cluster: "T".into() }
+    Identity {
+        link_id: "link".into(),
+        source_cluster: "S".into(),
+        target_cluster: "T".into(),
+    }
 }
 
 fn route() -> Route {
-    Route { topic_id: id(1), target: "munich.t".into(), target_topic_id: id(9) }
+    Route {
+        topic_id: id(1),
+        target: "munich.t".into(),
+        target_topic_id: id(9),
+    }
 }
 
 fn t(partition: i32) -> TopicPartition {
@@ -19,20 +27,42 @@ fn t(partition: i32) -> TopicPartition {
 }
 
 fn at(next_offset: i64) -> Reached {
-    Reached { next_offset, leader_epoch: Some(2), timestamp: Some(7) }
+    Reached {
+        next_offset,
+        leader_epoch: Some(2),
+        timestamp: Some(7),
+    }
 }
 
 fn slot(next_offset: i64, records: u64) -> SlotState {
-    SlotState { reached: at(next_offset), records, bytes: records * 100, idle: true }
+    SlotState {
+        reached: at(next_offset),
+        records,
+        bytes: records * 100,
+        idle: true,
+    }
 }
 
 fn read(next_offset: i64) -> Stored {
-    Stored::Known(Known { topic_id: id(1), target_topic_id: Some(id(9)), position: at(next_offset) })
+    Stored::Known(Known {
+        topic_id: id(1),
+        target_topic_id: Some(id(9)),
+        position: at(next_offset),
+    })
 }
 
 fn stop(reason: StopReason) -> Stop {
-    let missing = Some(Missing { topic_id: id(1), from: 5, to: Some(10) });
-    Stop { reason, message: "why".into(), missing, seen_at: Timestamp::UNIX_EPOCH }
+    let missing = Some(Missing {
+        topic_id: id(1),
+        from: 5,
+        to: Some(10),
+    });
+    Stop {
+        reason,
+        message: "why".into(),
+        missing,
+        seen_at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn following(start: i64) -> Book {
@@ -50,8 +80,14 @@ fn a_position_is_stored_once_it_moved_and_not_again() {
     let unstored = book.unstored(&identity(), 3);
     let (partition, key, position) = &unstored[0];
     assert_eq!((partition, key.topic_id, key.partition), (&t(0), id(1), 0));
-    assert_eq!((position.next_offset, position.leader_epoch, position.generation), (8, Some(2), 3));
-    assert_eq!((position.target_topic.as_str(), position.target_topic_id), ("munich.t", Some(id(9))));
+    assert_eq!(
+        (position.next_offset, position.leader_epoch, position.generation),
+        (8, Some(2), 3)
+    );
+    assert_eq!(
+        (position.target_topic.as_str(), position.target_topic_id),
+        ("munich.t", Some(id(9)))
+    );
     book.stored(&t(0), 8);
     assert!(book.unstored(&identity(), 3).is_empty());
 }
@@ -62,7 +98,11 @@ fn after_a_session_what_was_acknowledged_counts_although_it_was_not_stored() {
     book.advance(&[(0, slot(8, 3))].into());
     book.session_ended();
     assert_eq!(book.known(&t(0), read(5)), read(8));
-    assert_eq!(book.unstored(&identity(), 1).len(), 1, "and it can still be stored");
+    assert_eq!(
+        book.unstored(&identity(), 1).len(),
+        1,
+        "and it can still be stored"
+    );
 }
 
 #[test]
@@ -73,11 +113,18 @@ fn a_position_that_somebody_else_stored_counts_above_our_own() {
     for theirs in [2, 6, 20] {
         assert_eq!(book.known(&t(0), read(theirs)), read(theirs));
     }
-    let anew = Stored::Known(Known { topic_id: id(2), target_topic_id: Some(id(9)), position: at(5) });
+    let anew = Stored::Known(Known {
+        topic_id: id(2),
+        target_topic_id: Some(id(9)),
+        position: at(5),
+    });
     assert_eq!(book.known(&t(0), anew), anew);
     assert_eq!(book.known(&t(0), Stored::NewTopic), Stored::NewTopic);
     book.read(&t(0), &route(), Some(2));
-    assert!(book.unstored(&identity(), 1).is_empty(), "ours no longer overwrites it");
+    assert!(
+        book.unstored(&identity(), 1).is_empty(),
+        "ours no longer overwrites it"
+    );
 }
 
 #[test]
@@ -85,14 +132,24 @@ fn a_stopped_partition_stores_nothing_and_shows_its_gap_since_it_was_seen() {
     let mut book = following(5);
     book.advance(&[(0, slot(8, 3))].into());
     assert!(book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart)));
-    let later = Stop { seen_at: Timestamp::now(), message: "again".into(), ..stop(StopReason::BelowLogStart) };
+    let later = Stop {
+        seen_at: Timestamp::now(),
+        message: "again".into(),
+        ..stop(StopReason::BelowLogStart)
+    };
     assert!(!book.stopped(&t(0), &route(), later), "the same stop is not news");
     assert!(book.unstored(&identity(), 1).is_empty());
     let round = book.round();
-    assert_eq!((round.gaps[0].from, round.gaps[0].to, round.gaps[0].seen_at), (5, Some(10), Timestamp::UNIX_EPOCH));
+    assert_eq!(
+        (round.gaps[0].from, round.gaps[0].to, round.gaps[0].seen_at),
+        (5, Some(10), Timestamp::UNIX_EPOCH)
+    );
     assert_eq!(round.partitions[0].state, PartitionState::Stopped);
     assert_eq!(round.partitions[0].message.as_deref(), Some("again"));
-    assert!(book.stopped(&t(0), &route(), stop(StopReason::TopicRecreated)), "another reason is");
+    assert!(
+        book.stopped(&t(0), &route(), stop(StopReason::TopicRecreated)),
+        "another reason is"
+    );
 }
 
 #[test]
@@ -105,7 +162,11 @@ fn totals_go_on_across_slots_and_give_the_mean_size() {
     book.advance(&[(0, slot(6, 2))].into());
     let round = book.round();
     assert_eq!((round.partitions[0].records, round.partitions[0].bytes), (4, 400));
-    assert_eq!(round.topics[0].mean_record_bytes, Some(400.0 / 6.0), "per offset, holes included");
+    assert_eq!(
+        round.topics[0].mean_record_bytes,
+        Some(400.0 / 6.0),
+        "per offset, holes included"
+    );
 }
 
 #[test]

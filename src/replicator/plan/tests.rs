@@ -216,20 +216,30 @@ fn a_topic_fed_from_our_target_is_refused_in_both_directions() {
 #[test]
 fn of_two_links_that_started_at_once_exactly_one_goes_on() {
     // In a circle: each has stored its position before it saw the other's.
-    let (out, back) = (stored("a", HERE, ("t", 1), ("t", 9), 0), stored("b", THERE, ("t", 9), ("t", 1), 0));
+    let (out, back) = (
+        stored("a", HERE, ("t", 1), ("t", 9), 0),
+        stored("b", THERE, ("t", 9), ("t", 1), 0),
+    );
     let mut outward = World::new(&[("t", 1, 1)], &[("t", 9, 1)]);
     outward.identity.link_id = "a".to_owned();
     outward.positions = [out.clone()].into();
     outward.source_positions = Some([back.clone()].into());
     assert_eq!(outward.decision("t"), follow("t"));
     let mut inward = World::new(&[("t", 9, 1)], &[("t", 1, 1)]);
-    inward.identity = Identity { link_id: "b".into(), source_cluster: THERE.into(), target_cluster: HERE.into() };
+    inward.identity = Identity {
+        link_id: "b".into(),
+        source_cluster: THERE.into(),
+        target_cluster: HERE.into(),
+    };
     inward.positions = [back].into();
     inward.source_positions = Some([out].into());
     assert_eq!(inward.refusal("t"), "LoopRefused");
 
     // Into one topic.
-    let feeders = [stored("a", HERE, ("t", 1), ("t", 9), 0), stored("b", "elsewhere", ("t", 2), ("t", 9), 0)];
+    let feeders = [
+        stored("a", HERE, ("t", 1), ("t", 9), 0),
+        stored("b", "elsewhere", ("t", 2), ("t", 9), 0),
+    ];
     for (link, cluster, topic, goes) in [("a", HERE, 1, true), ("b", "elsewhere", 2, false)] {
         let mut world = World::new(&[("t", topic, 1)], &[("t", 9, 1)]);
         world.identity.link_id = link.to_owned();
@@ -287,6 +297,15 @@ fn what_is_stored_is_told_apart() {
     assert!(matches!(world.survey().stored("t", 0, start), Stored::Known(known) if known.topic_id == id(1)));
     assert_eq!(world.survey().stored("t", 1, start), Stored::NewPartition);
     assert_eq!(world.survey().stored("u", 0, start), Stored::NewTopic);
+}
+
+#[test]
+fn a_hole_in_a_registration_is_no_growth() {
+    let mut world = World::new(&[("t", 1, 3)], &[]);
+    world
+        .positions
+        .extend([stored(LINK, HERE, ("t", 1), ("t", 9), 2)]);
+    assert_eq!(world.survey().stored("t", 1, Start::Earliest), Stored::NewTopic);
 }
 
 #[test]

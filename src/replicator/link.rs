@@ -1,0 +1,99 @@
+//! One worker of a link, for as long as its process lives: sessions, one after the other, with pauses between them that
+//! grow while it fails. Nothing that may mend by itself ends the process.
+
+mod admit;
+mod explain;
+mod guard;
+mod judge;
+mod session;
+mod survey;
+mod topics;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use self::session::{End, Session};
+use super::book::Book;
+use super::config::{ReplicatorConfig, TopicSelection};
+use super::credentials::{Connections, Watch};
+use super::progress::Side;
+use super::report::Report;
+use crate::kafka::offsets::TopicPartition;
+
+/// Pauses between sessions: half a second, doubling up to ten, with jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A session that lasted this long was a good one: the next pause is short again.
+const GOOD_SESSION: Duration = Duration::from_secs(60);
+
+/// What a worker is, unchanging.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) config: ReplicatorConfig,
+    pub(super) selection: TopicSelection,
+    pub(super) worker: u32,
+    pub(super) report: Arc<Report>,
+}
+
+/// What a worker remembers between sessions.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) book: Book,
+    /// Positions of this link were on the target once.
+    pub(super) positions_seen: bool,
+    /// Records that the target refused.
+    pub(super) refused: std::collections::BTreeMap<TopicPartition, guard::RefusedRecord>,
+}
+
+/// Runs until `token` is cancelled.
+pub(super) async fn run(context: &Context, token: &CancellationToken) {
+    let mut memory = Memory {
+        positions_seen: context.config.positions_seen,
+        ..Memory::default()
+    };
+    let mut pauses = pauses();
+    loop {
+        let mut watch = Watch::new(&context.config).await;
+        let began = Instant::now();
+        let end = match Connections::load(&context.config) {
+            Ok(connections) => {
+                context.report.over(Side::Local);
+                Session::run(context, &mut memory, connections, &mut watch, token).await
+            }
+            Err((side, error)) => {
+                context
+                    .report
+                    .disconnected(side, error.reason(), &error.to_string());
+                End::Failed
+            }
+        };
+        context.report.round(memory.book.round());
+        match end {
+            End::Shutdown => return,
+            End::Changed => continue,
+            End::Failed => {}
+        }
+        if began.elapsed() >= GOOD_SESSION {
+            pauses = self::pauses();
+        }
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = watch.changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        context.report.beat();
+    }
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .build()
+}

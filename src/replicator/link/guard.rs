@@ -1,0 +1,200 @@
+//! Rules that stop a link or a partition, apart from the verdict on a position. Pure.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::kafka::positions::{
+    POSITIONS_TOPIC, PositionError, PositionKey, Positions, PositionsError, partition_for,
+};
+use crate::replicator::progress::{LinkStopReason, StopReason};
+
+/// A record that the target refused is tried again after this long, doubling up to [`RETRY_LONGEST`], or as soon as the
+/// topic's settings have changed.
+const RETRY_FIRST: Duration = Duration::from_secs(60);
+/// Each attempt begins a new session, which the other partitions notice as a moment's pause.
+const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// A whole link stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Halt {
+    pub(super) reason: LinkStopReason,
+    pub(super) message: String,
+}
+
+impl Halt {
+    /// Positions that were there are not.
+    pub(super) fn lost(link_id: &str, what: &str) -> Self {
+        Self {
+            reason: LinkStopReason::PositionsLost,
+            message: format!(
+                "positions of link {link_id} were on the target and {what}; nothing is replicated, because starting \
+                 again would repeat or skip records; restore {POSITIONS_TOPIC}, or decide where each topic goes on with \
+                 `tributary replicator resume`"
+            ),
+        }
+    }
+
+    fn too_new(what: &str) -> Self {
+        Self {
+            reason: LinkStopReason::PositionsTooNew,
+            message: format!("{what}; run the version of Tributary that wrote it, or a later one"),
+        }
+    }
+}
+
+/// Looks at all positions of a target before anything is done on their strength.
+///
+/// `seen`: positions of this link were there once. `stored`: keys that this process knows to be there.
+pub(super) fn check_positions(
+    link_id: &str,
+    seen: bool,
+    stored: &BTreeSet<PositionKey>,
+    found: &Positions,
+) -> Result<(), Halt> {
+    let future = |error: &PositionError| matches!(error, PositionError::FutureVersion { .. });
+    // A key that cannot be read may be anybody's who shares our partition of the topic.
+    let shared = partition_for(link_id);
+    if let Some(unreadable) = found
+        .unreadable
+        .iter()
+        .find(|u| u.partition == shared && future(&u.error))
+    {
+        let what = format!(
+            "{POSITIONS_TOPIC}-{shared} offset {}: {}",
+            unreadable.offset, unreadable.error
+        );
+        return Err(Halt::too_new(&what));
+    }
+    let ours = || found.positions.iter().filter(|(key, _)| key.link_id == link_id);
+    for (key, position) in ours() {
+        match position {
+            Err(error) if future(error) => return Err(Halt::too_new(&format!("{key}: {error}"))),
+            Err(error) => {
+                let message =
+                    format!("{key}: {error}; withdraw it with `tributary replicator forget`, or restore it");
+                return Err(Halt {
+                    reason: LinkStopReason::PositionsUnusable,
+                    message,
+                });
+            }
+            Ok(_) => {}
+        }
+    }
+    if let Some(missing) = stored.iter().find(|key| !found.positions.contains_key(*key)) {
+        return Err(Halt::lost(
+            link_id,
+            &format!("at least that of {missing} is gone"),
+        ));
+    }
+    if seen && ours().next().is_none() {
+        return Err(Halt::lost(link_id, "all are gone"));
+    }
+    Ok(())
+}
+
+/// What it means that the target's positions cannot be read; `None` when it is a matter of reaching it.
+pub(super) fn unreadable(error: &PositionsError) -> Option<Halt> {
+    let unusable = |message| {
+        Some(Halt {
+            reason: LinkStopReason::PositionsUnusable,
+            message,
+        })
+    };
+    match error {
+        PositionsError::TopicMissing | PositionsError::OpenTransaction { .. } => None,
+        PositionsError::Kafka(error) if error.code().is_none() => None,
+        PositionsError::Kafka(error) if error.code().is_some_and(|code| code.is_retriable()) => None,
+        PositionsError::Kafka(kafka) => unusable(format!("{error}; {}", kafka.remedy())),
+        PositionsError::WrongPartitions { .. } | PositionsError::TooMany { .. } => {
+            unusable(error.to_string())
+        }
+    }
+}
+
+/// A record that the target refused, and when it is worth another attempt.
+#[derive(Clone, Debug)]
+pub(super) struct RefusedRecord {
+    pub(super) reason: StopReason,
+    /// Its source offset; for a batch, that of its first record.
+    pub(super) offset: i64,
+    pub(super) message: String,
+    /// The target topic's decisive settings at that time.
+    pub(super) settings: String,
+    /// A record, not only a batch of which it may be any: its end is known.
+    pub(super) single: bool,
+    attempts: u32,
+    since: Instant,
+}
+
+impl RefusedRecord {
+    /// What a delivery report says about a record; `None` when it says nothing about the record itself, and the next
+    /// session tries again.
+    pub(super) fn new(
+        code: RDKafkaErrorCode,
+        offset: i64,
+        bytes: u32,
+        limit: u64,
+        settings: &str,
+        before: Option<&Self>,
+    ) -> Option<Self> {
+        let (reason, single, what) = match code {
+            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => (
+                StopReason::RecordTooLarge,
+                true,
+                format!(
+                    "the record at source offset {offset} ({bytes} bytes before compression) is larger than the \
+                     target's topic takes (max.message.bytes {limit}); raise it there, and copying goes on by itself"
+                ),
+            ),
+            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => (
+                StopReason::NotAuthorized,
+                false,
+                format!(
+                    "the target refuses to be written to ({code}); grant Write on the topic to this link's user"
+                ),
+            ),
+            RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::UnsupportedForMessageFormat
+            | RDKafkaErrorCode::InvalidTopic => (
+                StopReason::RecordRefused,
+                false,
+                format!(
+                    "the target refuses the batch that begins at source offset {offset}: {code}; a compacted topic \
+                     takes no record without key, and message.timestamp.*.max.ms none too old or new: change the \
+                     topic's settings there, and copying goes on by itself"
+                ),
+            ),
+            _ => return None,
+        };
+        let again = before.filter(|before| before.offset == offset && before.reason == reason);
+        Some(Self {
+            reason,
+            offset,
+            message: what,
+            settings: settings.to_owned(),
+            single,
+            attempts: again.map_or(0, |before| before.attempts.saturating_add(1)),
+            since: Instant::now(),
+        })
+    }
+
+    /// Whether another attempt is due: the topic's settings have changed, or it is long enough ago.
+    pub(super) fn is_due(&self, settings: &str, now: Instant) -> bool {
+        if self.settings != settings {
+            return true;
+        }
+        // A larger record does not shrink.
+        let waits = self.reason != StopReason::RecordTooLarge;
+        let pause = RETRY_FIRST
+            .saturating_mul(1 << self.attempts.min(6))
+            .min(RETRY_LONGEST);
+        waits && now.saturating_duration_since(self.since) >= pause
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! Judges partitions that are not copied, registers what is new, follows what stands.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use kafka_protocol::error::ResponseError;
+
+use super::admit::{Candidate, Outcome, REGISTRAR};
+use super::explain::{explain, not_empty};
+use super::session::Session;
+use super::survey::Failure;
+use crate::kafka::error::KafkaError;
+use crate::kafka::offsets::TopicPartition;
+use crate::kafka::positions::{Position, PositionKey, PositionsError};
+use crate::kafka::wire::{EpochEnd as ToldEnd, Isolation, OffsetSpec};
+use crate::replicator::book::{Book, Route};
+use crate::replicator::engine::{Engine, Follow};
+use crate::replicator::progress::{Side, StopReason};
+use crate::replicator::settings;
+use crate::replicator::tracker::Reached;
+use crate::replicator::verdict::{EpochEnd, Missing, SourceFacts, Stored, TargetFacts, Verdict, judge};
+
+/// Results by partition of the source.
+type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
+
+impl Session<'_> {
+    /// Judges what is not copied, registers what is new, follows what stands.
+    pub(super) async fn judge_all(
+        &mut self,
+        candidates: Vec<Candidate>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let candidates = self.ripe(candidates).await?;
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut sources = self.source_facts(&candidates).await?;
+        let mut targets = self.target_facts(&candidates).await?;
+        let (mut register, mut follow) = (Vec::new(), Vec::new());
+        for candidate in candidates {
+            let Candidate {
+                partition,
+                route,
+                stored,
+                ..
+            } = &candidate;
+            let told = (sources.remove(partition), targets.remove(partition));
+            let (source, target) = match told {
+                (Some(Ok(source)), Some(Ok(target))) => (source, target),
+                (Some(Err(error)), _) | (_, Some(Err(error))) => {
+                    self.cannot_judge(partition, route, &error);
+                    continue;
+                }
+                _ => {
+                    self.cannot_judge(partition, route, &untold(partition));
+                    continue;
+                }
+            };
+            match judge(*stored, source, target) {
+                Verdict::Resume(start) => follow.push((candidate, start)),
+                Verdict::Begin(start) => register.push((candidate, start)),
+                Verdict::Stop {
+                    reason: StopReason::TargetNotEmpty,
+                    ..
+                } if !matches!(stored, Stored::NewPartition) => {
+                    outcome.wanted.retain(|wanted| wanted.topic != partition.topic);
+                    outcome.refuse(&partition.topic, "NameCollision", not_empty(route));
+                }
+                Verdict::Stop { reason, missing } => {
+                    let message = explain(reason, &candidate, &source, missing.as_ref());
+                    if self.is_mine(partition) {
+                        self.stop(partition, Some(route), reason, message, missing);
+                    }
+                }
+            }
+        }
+        register.retain(|(candidate, _)| !outcome.refused.contains_key(&candidate.partition.topic));
+        outcome.changed |= self.register(register).await?;
+        self.follow(follow).await
+    }
+
+    /// Leaves out what a record keeps from going on, and what another worker has to register first.
+    async fn ripe(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, Failure> {
+        let mut ripe = Vec::new();
+        for candidate in candidates {
+            let Candidate {
+                partition,
+                route,
+                stored,
+                ..
+            } = &candidate;
+            if !self.is_registrar() && !matches!(stored, Stored::Known(_)) {
+                let why = format!("worker {REGISTRAR} of the link has to register it first");
+                self.memory.book.waiting(partition, route, Some(why));
+                continue;
+            }
+            let Some(refused) = self.memory.refused.get(partition).cloned() else {
+                ripe.push(candidate);
+                continue;
+            };
+            self.limits.remove(&route.target);
+            self.describe_limits([route.target.clone()].into()).await?;
+            let settings = self
+                .limits
+                .get(&route.target)
+                .map(|(_, settings)| settings.clone())
+                .unwrap_or_default();
+            if refused.is_due(&settings, Instant::now()) {
+                tracing::info!(%partition, offset = refused.offset, "trying the refused record again");
+                if refused.settings != settings {
+                    self.memory.refused.remove(partition);
+                }
+                ripe.push(candidate);
+                continue;
+            }
+            let missing = refused.single.then(|| Missing {
+                topic_id: route.topic_id,
+                from: refused.offset,
+                to: Some(refused.offset + 1),
+            });
+            let (partition, route) = (partition.clone(), route.clone());
+            self.stop(&partition, Some(&route), refused.reason, refused.message, missing);
+        }
+        Ok(ripe)
+    }
+
+    async fn source_facts(&self, candidates: &[Candidate]) -> Result<PerPartition<SourceFacts>, Failure> {
+        let failure = |error| Failure::Side(Side::Source, error);
+        let admin = &self.surveyor.source;
+        let specs = |spec| {
+            candidates
+                .iter()
+                .map(move |candidate| (candidate.partition.clone(), spec))
+        };
+        let epochs: BTreeMap<TopicPartition, i32> = candidates
+            .iter()
+            .filter_map(|candidate| match candidate.stored {
+                Stored::Known(known) if known.topic_id == candidate.route.topic_id => {
+                    Some((candidate.partition.clone(), known.position.leader_epoch?))
+                }
+                _ => None,
+            })
+            .collect();
+        let starts = admin
+            .list_offsets(specs(OffsetSpec::Earliest), Isolation::ReadUncommitted)
+            .await
+            .map_err(failure)?;
+        let mut ends = admin
+            .list_offsets(specs(OffsetSpec::Latest), Isolation::ReadUncommitted)
+            .await
+            .map_err(failure)?;
+        let mut epoch_ends = if epochs.is_empty() {
+            BTreeMap::new()
+        } else {
+            admin.offset_for_leader_epoch(&epochs).await.map_err(failure)?
+        };
+        let facts = starts.into_iter().map(|(partition, start)| {
+            let end = ends.remove(&partition).unwrap_or_else(|| Err(untold(&partition)));
+            let epoch_end = epoch_ends.remove(&partition).transpose();
+            let facts = (|| {
+                let (start, end, epoch_end) = (start?, end?, epoch_end?);
+                let (Some(log_start), Some(log_end)) = (start.offset, end.offset) else {
+                    return Err(untold(&partition));
+                };
+                if start.topic_id != end.topic_id {
+                    return Err(untold(&partition));
+                }
+                Ok(SourceFacts {
+                    topic_id: end.topic_id,
+                    log_start,
+                    log_end,
+                    epoch_end: epoch_end.map(told),
+                })
+            })();
+            (partition, facts)
+        });
+        Ok(facts.collect())
+    }
+
+    /// What the target has of each candidate: absent is not there at all. Its end is asked for only where it counts.
+    async fn target_facts(
+        &self,
+        candidates: &[Candidate],
+    ) -> Result<PerPartition<Option<TargetFacts>>, Failure> {
+        let target = |candidate: &Candidate| {
+            TopicPartition::new(&candidate.route.target, candidate.partition.partition)
+        };
+        let there = candidates
+            .iter()
+            .filter(|candidate| candidate.route.target_topic_id.is_set());
+        let fresh = there.filter(|candidate| !matches!(candidate.stored, Stored::Known(_)));
+        let specs: Vec<_> = fresh
+            .map(|candidate| (target(candidate), OffsetSpec::Latest))
+            .collect();
+        let mut ends = if specs.is_empty() {
+            BTreeMap::new()
+        } else {
+            let ends = self
+                .surveyor
+                .target
+                .list_offsets(specs, Isolation::ReadUncommitted)
+                .await;
+            ends.map_err(|error| Failure::Side(Side::Target, error))?
+        };
+        let facts = candidates.iter().map(|candidate| {
+            let topic_id = candidate.route.target_topic_id;
+            let facts = match ends.remove(&target(candidate)) {
+                _ if !topic_id.is_set() => Ok(None),
+                None => Ok(Some(TargetFacts { topic_id, log_end: 0 })),
+                Some(end) => end.map(|end| {
+                    Some(TargetFacts {
+                        topic_id,
+                        log_end: end.offset.unwrap_or(0),
+                    })
+                }),
+            };
+            (candidate.partition.clone(), facts)
+        });
+        Ok(facts.collect())
+    }
+
+    fn cannot_judge(&mut self, partition: &TopicPartition, route: &Route, error: &KafkaError) {
+        if !self.is_mine(partition) {
+            return;
+        }
+        if error.is(ResponseError::TopicAuthorizationFailed) {
+            self.stop(
+                partition,
+                Some(route),
+                StopReason::NotAuthorized,
+                error.explain(),
+                None,
+            );
+        } else if !self.memory.book.is_stopped(partition) {
+            self.memory.book.waiting(partition, route, Some(error.explain()));
+        }
+    }
+
+    /// Stores where new partitions start, before anything of them is copied; whether there were any.
+    async fn register(&mut self, begin: Vec<(Candidate, Reached)>) -> Result<bool, Failure> {
+        if begin.is_empty() {
+            return Ok(false);
+        }
+        let mut records: Vec<(PositionKey, Option<Position>)> = begin
+            .iter()
+            .map(|(candidate, start)| {
+                let Candidate { partition, route, .. } = candidate;
+                let (key, position) =
+                    Book::registration(&self.identity, self.generation, partition, route, *start);
+                (key, Some(position))
+            })
+            .collect();
+        // Highest partition first: after a crash in between, a partition below a registered one is not taken for one
+        // by which the topic has grown.
+        records.sort_by_key(|(key, _)| (key.topic_id, std::cmp::Reverse(key.partition)));
+        self.store.write(&records).await.map_err(|error| {
+            let why = error.to_string();
+            let error = KafkaError::Protocol {
+                address: "the target".into(),
+                why,
+            };
+            Failure::Positions(Side::Target, PositionsError::Kafka(error))
+        })?;
+        for (candidate, start) in &begin {
+            tracing::info!(partition = %candidate.partition, offset = start.next_offset, "partition registered");
+        }
+        Ok(true)
+    }
+
+    async fn follow(&mut self, follow: Vec<(Candidate, Reached)>) -> Result<(), Failure> {
+        let follow: Vec<_> = follow
+            .into_iter()
+            .filter(|(candidate, _)| self.is_mine(&candidate.partition))
+            .collect();
+        if follow.is_empty() {
+            return Ok(());
+        }
+        self.describe_limits(
+            follow
+                .iter()
+                .map(|(candidate, _)| candidate.route.target.clone())
+                .collect(),
+        )
+        .await?;
+        let smallest = self
+            .limits
+            .values()
+            .map(|(limit, _)| *limit)
+            .min()
+            .unwrap_or(settings::DEFAULT_MAX_MESSAGE_BYTES);
+        if self.engine.is_some() && smallest < self.batch_limit {
+            tracing::info!(
+                limit = smallest,
+                "a topic takes smaller batches only: the clients are built anew"
+            );
+            return Err(Failure::Again);
+        }
+        if self.engine.is_none() {
+            let (source, target) = (&self.connections.source, &self.connections.target);
+            let tuning = &self.context.config.tuning;
+            let engine = Engine::start(source, target, tuning, follow.len(), smallest).map_err(|error| {
+                let why = error.to_string();
+                Failure::Side(Side::Local, KafkaError::Misconfigured { why })
+            })?;
+            self.engine = Some(engine);
+            self.batch_limit = smallest;
+        }
+        let mut slots = Vec::new();
+        for (
+            Candidate {
+                partition,
+                route,
+                read,
+                ..
+            },
+            start,
+        ) in follow
+        {
+            let slot = self.next_slot;
+            self.next_slot += 1;
+            slots.push(Follow {
+                slot,
+                topic: partition.topic.clone(),
+                partition: partition.partition,
+                target_topic: route.target.clone(),
+                start,
+            });
+            tracing::info!(%partition, target = route.target, offset = start.next_offset, "partition is followed");
+            self.memory.book.read(&partition, &route, read);
+            self.memory.book.following(&partition, route, slot, start);
+        }
+        if let Some(engine) = &self.engine {
+            engine.follow(slots);
+        }
+        Ok(())
+    }
+}
+
+fn told(end: ToldEnd) -> EpochEnd {
+    match (end.leader_epoch, end.end_offset) {
+        (Some(_), Some(offset)) => EpochEnd::Offset(offset),
+        _ => EpochEnd::Unknown,
+    }
+}
+
+/// An answer without what was asked for, or about a topic that changed meanwhile: the next survey asks again.
+fn untold(partition: &TopicPartition) -> KafkaError {
+    KafkaError::Protocol {
+        address: "the cluster".into(),
+        why: format!("nothing certain about {partition}"),
+    }
+}

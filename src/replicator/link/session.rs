@@ -1,0 +1,473 @@
+//! One session: from both clusters' first answer until the clients have to be built anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::guard::{Halt, RefusedRecord, check_positions};
+use super::survey::{Failure, Surveyor};
+use super::{Context, Memory};
+use crate::kafka::error::KafkaError;
+use crate::kafka::offsets::TopicPartition;
+use crate::kafka::positions::{Position, PositionKey, ensure_positions_topic};
+use crate::kafka::wire::{Admin, Cluster};
+use crate::replicator::credentials::{Connections, Watch};
+use crate::replicator::engine::{Engine, Event};
+use crate::replicator::plan::Identity;
+use crate::replicator::progress::{LinkStopReason, Side};
+use crate::replicator::store::{Store, StoreError};
+
+/// Longest wait for acknowledgements that are due when a session ends; what comes later is copied again.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The same when the target does not answer anyway.
+const DRAIN_DISCONNECTED: Duration = Duration::from_secs(1);
+/// Longest wait for the last positions.
+const LAST_STORE: Duration = Duration::from_secs(5);
+/// Pause before the next survey when one changed something, or failed.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Why a session ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The process is asked to end.
+    Shutdown,
+    /// Credentials have changed: go on at once with the new ones.
+    Changed,
+    /// Something failed or stands still: go on after a pause.
+    Failed,
+}
+
+type Unstored = Vec<(TopicPartition, PositionKey, Position)>;
+type Storing = JoinHandle<(Unstored, Result<(), StoreError>)>;
+
+/// A session.
+pub(super) struct Session<'a> {
+    pub(super) context: &'a Context,
+    pub(super) memory: &'a mut Memory,
+    pub(super) connections: Connections,
+    pub(super) surveyor: Surveyor,
+    pub(super) identity: Identity,
+    pub(super) generation: u64,
+    pub(super) store: std::sync::Arc<Store>,
+    pub(super) engine: Option<Engine>,
+    /// What the engine's producer was made for.
+    pub(super) batch_limit: u64,
+    pub(super) next_slot: usize,
+    /// Each target topic's largest batch and decisive settings, as read in this session.
+    pub(super) limits: BTreeMap<String, (u64, String)>,
+    storing: Option<Storing>,
+    store_failed: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Runs one session to its end.
+    pub(super) async fn run(
+        context: &'a Context,
+        memory: &'a mut Memory,
+        connections: Connections,
+        watch: &mut Watch,
+        token: &CancellationToken,
+    ) -> End {
+        let opened = tokio::select! {
+            () = token.cancelled() => return End::Shutdown,
+            opened = Self::open(context, memory, connections) => opened,
+        };
+        let mut session = match opened {
+            Ok(session) => session,
+            Err(failure) => return tell(context, &failure),
+        };
+        context.report.session();
+        let end = tokio::select! {
+            () = token.cancelled() => Ok(End::Shutdown),
+            end = session.drive(watch) => end,
+        };
+        let keeps_positions = !matches!(end, Err(Failure::Halt(_) | Failure::NoPositions));
+        session.close(keeps_positions).await;
+        end.unwrap_or_else(|failure| tell(context, &failure))
+    }
+
+    async fn open(
+        context: &'a Context,
+        memory: &'a mut Memory,
+        connections: Connections,
+    ) -> Result<Self, Failure> {
+        let admin = |side, connection| Admin::new(connection).map_err(|error| Failure::Side(side, error));
+        let source = admin(Side::Source, &connections.source)?;
+        let target = admin(Side::Target, &connections.target)?;
+        let mut surveyor = Surveyor::new(source, target);
+        let (source, target) = greet(context, &surveyor).await?;
+        let identity = Identity {
+            link_id: context.config.effective_link_id(&source.id),
+            source_cluster: source.id,
+            target_cluster: target.id,
+        };
+        context.report.link_id(&identity.link_id);
+        refuse_circle(context, &identity)?;
+        let generation = open_positions(memory, &mut surveyor, &identity).await?;
+        let store = Store::new(&connections.target).map_err(|error| {
+            let why = error.to_string();
+            Failure::Side(Side::Target, KafkaError::Misconfigured { why })
+        })?;
+        Ok(Self {
+            context,
+            memory,
+            connections,
+            surveyor,
+            identity,
+            generation,
+            store: std::sync::Arc::new(store),
+            engine: None,
+            batch_limit: u64::MAX,
+            next_slot: 0,
+            limits: BTreeMap::new(),
+            storing: None,
+            store_failed: false,
+        })
+    }
+
+    /// Surveys, stores and listens to the engine until something ends the session.
+    async fn drive(&mut self, watch: &mut Watch) -> Result<End, Failure> {
+        let tuning = &self.context.config.tuning;
+        let (survey_every, store_every) = (
+            Duration::from_millis(tuning.discovery_interval_ms),
+            Duration::from_millis(tuning.position_interval_ms),
+        );
+        let (mut survey_at, mut store_at) = (Instant::now(), Instant::now() + store_every);
+        loop {
+            tokio::select! {
+                event = next_event(&mut self.engine) => self.handle(event)?,
+                outcome = next_stored(&mut self.storing) => self.stored(outcome),
+                () = watch.changed() => {
+                    if self.is_changed() {
+                        return Ok(End::Changed);
+                    }
+                }
+                () = sleep_until(store_at) => {
+                    store_at = Instant::now() + store_every;
+                    self.begin_store();
+                }
+                () = sleep_until(survey_at) => {
+                    let pause = self.survey_round().await?.unwrap_or(survey_every);
+                    survey_at = Instant::now() + pause.min(survey_every);
+                }
+            }
+            self.context.report.beat();
+        }
+    }
+
+    /// One survey with what follows from it; the pause until the next, if it should be shorter than usual.
+    async fn survey_round(&mut self) -> Result<Option<Duration>, Failure> {
+        let outcome = Box::pin(self.survey_and_admit()).await;
+        self.context.report.round(self.memory.book.round());
+        match outcome {
+            Ok(changed) => Ok(changed.then_some(SOON)),
+            // What is copied goes on meanwhile: librdkafka has its own patience.
+            Err(failure @ (Failure::Side(..) | Failure::Positions(..))) => {
+                tell(self.context, &failure);
+                Ok(Some(SOON * 2))
+            }
+            // This session has seen the topic, so it is gone.
+            Err(Failure::NoPositions) => Err(Failure::Halt(Halt::lost(
+                &self.identity.link_id,
+                "their topic is gone",
+            ))),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn survey_and_admit(&mut self) -> Result<bool, Failure> {
+        let (source, target) = greet(self.context, &self.surveyor).await?;
+        if source.id != self.identity.source_cluster || target.id != self.identity.target_cluster {
+            tracing::warn!(
+                source = source.id,
+                target = target.id,
+                "another cluster answers at the same address"
+            );
+            return Err(Failure::Again);
+        }
+        let seen = self.surveyor.survey(&self.context.selection).await?;
+        let stored = self.memory.book.stored_keys(&self.identity);
+        check_positions(
+            &self.identity.link_id,
+            self.memory.positions_seen,
+            &stored,
+            &seen.found,
+        )
+        .map_err(Failure::Halt)?;
+        self.context.report.link_goes();
+        self.admit(&seen).await
+    }
+
+    /// Something that the engine cannot get past.
+    fn handle(&mut self, event: Event) -> Result<(), Failure> {
+        let slots = self.memory.book.slots();
+        match event {
+            Event::SourceFault { slot, code } => {
+                if let Some(partition) = slots.get(&slot) {
+                    tracing::warn!(%partition, %code, "the source does not give the next record: checking the position");
+                    self.leave(&[slot], partition, format!("the source answered {code}"));
+                }
+                Ok(())
+            }
+            Event::TargetFault {
+                slot,
+                offset,
+                bytes,
+                code,
+            } => {
+                if let Some(partition) = slots.get(&slot) {
+                    self.refused(partition, offset, bytes, code);
+                }
+                Err(Failure::Again)
+            }
+            Event::Broken { message } => {
+                tracing::warn!(message, "the clients are built anew");
+                Err(Failure::Again)
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, slots: &[usize], partition: &TopicPartition, why: String) {
+        self.advance();
+        if let Some(route) = self.memory.book.route(partition).cloned() {
+            self.memory.book.waiting(partition, &route, Some(why));
+        }
+        if let Some(engine) = &self.engine {
+            engine.leave(slots.to_vec());
+        }
+    }
+
+    fn refused(&mut self, partition: &TopicPartition, offset: i64, bytes: u32, code: RDKafkaErrorCode) {
+        tracing::warn!(%partition, offset, bytes, %code, "the target refused a record");
+        let target = self
+            .memory
+            .book
+            .route(partition)
+            .map(|route| route.target.clone())
+            .unwrap_or_default();
+        let (limit, settings) = self.limits.get(&target).cloned().unwrap_or_default();
+        let before = self.memory.refused.get(partition);
+        if let Some(refused) = RefusedRecord::new(code, offset, bytes, limit, &settings, before) {
+            self.memory.refused.insert(partition.clone(), refused);
+        }
+    }
+
+    /// Takes over how far the engine is.
+    pub(super) fn advance(&mut self) {
+        if let Some(engine) = &self.engine {
+            self.memory.book.advance(&engine.states());
+        }
+    }
+
+    /// Begins to store what moved, unless the last attempt still runs.
+    fn begin_store(&mut self) {
+        self.advance();
+        let Memory { book, refused, .. } = &mut *self.memory;
+        refused.retain(|partition, refused| {
+            book.reached(partition)
+                .is_none_or(|reached| reached <= refused.offset)
+        });
+        self.context.report.round(self.memory.book.round());
+        if self.storing.is_some() {
+            return;
+        }
+        let unstored = self.memory.book.unstored(&self.identity, self.generation);
+        if unstored.is_empty() {
+            return;
+        }
+        let store = std::sync::Arc::clone(&self.store);
+        self.storing = Some(tokio::spawn(async move {
+            let written = store.write(&records(&unstored)).await;
+            (unstored, written)
+        }));
+    }
+
+    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) {
+        match outcome {
+            (unstored, Ok(())) => {
+                for (partition, _, position) in &unstored {
+                    self.memory.book.stored(partition, position.next_offset);
+                }
+                self.context.report.positions_written();
+                if std::mem::take(&mut self.store_failed) {
+                    self.context.report.over(Side::Target);
+                }
+            }
+            (_, Err(error)) => {
+                self.store_failed = true;
+                self.context
+                    .report
+                    .fault(Side::Target, "PositionsNotStored", &error.to_string());
+            }
+        }
+    }
+
+    fn is_changed(&self) -> bool {
+        match Connections::load(&self.context.config) {
+            Ok(connections) if connections == self.connections => false,
+            Ok(_) => {
+                tracing::info!("credentials have changed: connecting anew");
+                true
+            }
+            Err((side, error)) => {
+                // Law 3: what was loaded goes on working until there is something to replace it.
+                self.context
+                    .report
+                    .fault(side, error.reason(), &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Ends the engine, takes over its last word, and stores it.
+    async fn close(mut self, keeps_positions: bool) {
+        let connected = self.context.report.progress().target.is_connected();
+        let drain = if connected { DRAIN } else { DRAIN_DISCONNECTED };
+        if let Some(engine) = self.engine.take() {
+            let states = engine.end(drain).await;
+            self.memory.book.advance(&states);
+        }
+        if keeps_positions {
+            let last = async {
+                if let Some(storing) = self.storing.take()
+                    && let Ok(outcome) = storing.await
+                {
+                    self.stored(outcome);
+                }
+                let unstored = self.memory.book.unstored(&self.identity, self.generation);
+                let written = self.store.write(&records(&unstored)).await;
+                self.stored((unstored, written));
+            };
+            if tokio::time::timeout(if connected { LAST_STORE } else { DRAIN_DISCONNECTED }, last)
+                .await
+                .is_err()
+            {
+                tracing::warn!("the last positions were not stored in time: some records will be repeated");
+            }
+        } else {
+            self.memory.book.forget_stored();
+        }
+        self.memory.book.session_ended();
+    }
+}
+
+/// Asks both clusters who they are, and reports each side.
+async fn greet(context: &Context, surveyor: &Surveyor) -> Result<(Cluster, Cluster), Failure> {
+    let (source, target) = surveyor.clusters().await;
+    for (side, answer) in [(Side::Source, &source), (Side::Target, &target)] {
+        match answer {
+            Ok(cluster) => context.report.connected(side, &cluster.id),
+            Err(error) => context
+                .report
+                .disconnected(side, &error.reason(), &error.explain()),
+        }
+    }
+    let source = source.map_err(|error| Failure::Side(Side::Source, error))?;
+    Ok((
+        source,
+        target.map_err(|error| Failure::Side(Side::Target, error))?,
+    ))
+}
+
+/// A cluster that is copied into itself under the same names would feed every record to itself.
+fn refuse_circle(context: &Context, identity: &Identity) -> Result<(), Failure> {
+    if identity.source_cluster != identity.target_cluster || !context.selection.is_identity() {
+        return Ok(());
+    }
+    let message = format!(
+        "source and target are the same cluster ({}) and topics keep their names; correct the addresses, or use \
+         topics.naming.type Prefix",
+        identity.source_cluster
+    );
+    Err(Failure::Halt(Halt {
+        reason: LinkStopReason::LoopRefused,
+        message,
+    }))
+}
+
+/// Reads the target's positions, and creates their topic when this link may be new; the generation of this session.
+async fn open_positions(
+    memory: &mut Memory,
+    surveyor: &mut Surveyor,
+    identity: &Identity,
+) -> Result<u64, Failure> {
+    let found = match surveyor.positions().await {
+        Err(Failure::NoPositions) if memory.positions_seen => {
+            return Err(Failure::Halt(Halt::lost(
+                &identity.link_id,
+                "their topic is gone",
+            )));
+        }
+        Err(Failure::NoPositions) => None,
+        Ok(found) => Some(found),
+        Err(failure) => return Err(failure),
+    };
+    // Also for one that is there: without compaction it would lose positions by and by.
+    let ensured = ensure_positions_topic(&surveyor.target).await;
+    ensured.map_err(|error| match super::guard::unreadable(&error) {
+        Some(halt) => Failure::Halt(halt),
+        None => Failure::Positions(Side::Target, error),
+    })?;
+    let found = match found {
+        Some(found) => found,
+        None => surveyor.positions().await?,
+    };
+    let stored = memory.book.stored_keys(identity);
+    check_positions(&identity.link_id, memory.positions_seen, &stored, &found).map_err(Failure::Halt)?;
+    let ours = found
+        .positions
+        .iter()
+        .filter(|(key, _)| key.link_id == identity.link_id);
+    let highest = ours
+        .filter_map(|(_, position)| position.as_ref().ok())
+        .map(|position| position.generation)
+        .max();
+    Ok(highest.map_or(1, |generation| generation.saturating_add(1)))
+}
+
+/// Says what went wrong; it is worth another session after a pause.
+fn tell(context: &Context, failure: &Failure) -> End {
+    match failure {
+        Failure::Side(side, error) => context
+            .report
+            .disconnected(*side, &error.reason(), &error.explain()),
+        Failure::Positions(side, error) => context.report.fault(*side, &error.reason(), &error.to_string()),
+        Failure::NoPositions => {
+            let message = "the positions topic is gone";
+            context
+                .report
+                .fault(Side::Target, "PositionsTopicMissing", message);
+        }
+        Failure::Halt(halt) => context.report.link_stopped(halt.reason, &halt.message),
+        Failure::Again => {}
+    }
+    End::Failed
+}
+
+fn records(unstored: &Unstored) -> Vec<(PositionKey, Option<Position>)> {
+    unstored
+        .iter()
+        .map(|(_, key, position)| (key.clone(), Some(position.clone())))
+        .collect()
+}
+
+async fn next_event(engine: &mut Option<Engine>) -> Event {
+    match engine {
+        Some(engine) => engine.event().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The outcome of the write that runs. Cancel safe: the handle stays until it is done.
+async fn next_stored(storing: &mut Option<Storing>) -> (Unstored, Result<(), StoreError>) {
+    let Some(handle) = storing else {
+        return std::future::pending().await;
+    };
+    let joined = handle.await;
+    *storing = None;
+    joined.unwrap_or_else(|_| (Vec::new(), Ok(())))
+}
