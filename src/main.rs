@@ -45,6 +45,7 @@ enum Command {
     /// Write the custom resource definitions and their reference
     Crds(tributary::crds::Args),
     Probe(tributary::probe::Args),
+    Replicator(tributary::replicator::Args),
 }
 
 impl Command {
@@ -64,6 +65,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Broker(args) => on_runtime(tributary::broker::run(args)),
         Command::Crds(args) => Ok(tributary::crds::run(&args)?),
         Command::Probe(args) => on_runtime(tributary::probe::run(args)),
+        Command::Replicator(args) => on_runtime(tributary::replicator::run(args)),
     }
 }
 

@@ -22,7 +22,12 @@ use crate::telemetry::{HttpError, HttpServer, shutdown_token};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration file
-    #[arg(long, global = true, env = "TRIBUTARY_REPLICATOR_CONFIG", default_value = "/etc/tributary/replicator.yaml")]
+    #[arg(
+        long,
+        global = true,
+        env = "TRIBUTARY_REPLICATOR_CONFIG",
+        default_value = "/etc/tributary/replicator.yaml"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -95,7 +100,12 @@ async fn work(config: ReplicatorConfig, hash: String) -> Result<(), ReplicatorEr
     // The server ends after the link, so that the last state can be read while it shuts down.
     let served = CancellationToken::new();
     let serving = tokio::spawn(server.serve(served.clone()));
-    let context = Context { config, selection, worker, report };
+    let context = Context {
+        config,
+        selection,
+        worker,
+        report,
+    };
     link::run(&context, &token).await;
     served.cancel();
     // A server that failed has said so; it is no reason to end differently.
@@ -106,9 +116,15 @@ async fn work(config: ReplicatorConfig, hash: String) -> Result<(), ReplicatorEr
 /// The pod's name, which ends in its ordinal.
 fn host_name() -> String {
     let host_name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
-    host_name.or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default().trim().to_owned()
+    host_name
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn print(text: &str) -> Result<(), ReplicatorError> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(ReplicatorError::Print)
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(ReplicatorError::Print)
 }

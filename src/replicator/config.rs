@@ -259,7 +259,10 @@ impl ReplicatorConfig {
             return Err(ConfigError::Malformed("it is larger than 1 MiB".to_owned()));
         }
         let text = std::fs::read_to_string(path).map_err(ConfigError::Unreadable)?;
-        let hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = Sha256::digest(text.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Ok((Self::parse(&text)?, hash))
     }
 

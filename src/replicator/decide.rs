@@ -117,8 +117,17 @@ impl Sides {
         let (source, target) = (Admin::new(&connections.source)?, Admin::new(&connections.target)?);
         let (source_cluster, target_cluster) = (source.cluster().await?.id, target.cluster().await?.id);
         let link_id = config.effective_link_id(&source_cluster);
-        let identity = Identity { link_id, source_cluster, target_cluster };
-        Ok(Self { connections, source, target, identity })
+        let identity = Identity {
+            link_id,
+            source_cluster,
+            target_cluster,
+        };
+        Ok(Self {
+            connections,
+            source,
+            target,
+            identity,
+        })
     }
 
     fn on(&self, on: On) -> (&KafkaConnection, &Admin) {
@@ -132,7 +141,9 @@ impl Sides {
 /// `positions`: a table of what is stored.
 pub(super) async fn positions(config: &ReplicatorConfig) -> Result<String, DecideError> {
     let sides = Sides::connect(config).await?;
-    let read = PositionsReader::new(sides.target.clone(), Scope::link(&sides.identity.link_id)).read().await?;
+    let read = PositionsReader::new(sides.target.clone(), Scope::link(&sides.identity.link_id))
+        .read()
+        .await?;
     let mut table = format!("link {}\n", sides.identity.link_id);
     for (key, position) in &read.positions {
         let line = match position {
@@ -158,7 +169,10 @@ pub(super) async fn positions(config: &ReplicatorConfig) -> Result<String, Decid
 pub(super) async fn resume(config: &ReplicatorConfig, resume: &Resume) -> Result<String, DecideError> {
     let selection = config.validate()?;
     if !selection.matches(&resume.topic) {
-        let message = format!("topics.include and topics.deny do not select topic {}", resume.topic);
+        let message = format!(
+            "topics.include and topics.deny do not select topic {}",
+            resume.topic
+        );
         return Err(DecideError::Impossible(message));
     }
     let sides = Sides::connect(config).await?;
@@ -166,15 +180,25 @@ pub(super) async fn resume(config: &ReplicatorConfig, resume: &Resume) -> Result
     let source = topic(&sides.source, &resume.topic).await?;
     let target = topic(&sides.target, &target_topic).await?;
     ensure_positions_topic(&sides.target).await?;
-    let read = PositionsReader::new(sides.target.clone(), Scope::link(&sides.identity.link_id)).read().await?;
-    let generations = read.positions.values().filter_map(|position| position.as_ref().ok().map(|p| p.generation));
+    let read = PositionsReader::new(sides.target.clone(), Scope::link(&sides.identity.link_id))
+        .read()
+        .await?;
+    let generations = read
+        .positions
+        .values()
+        .filter_map(|position| position.as_ref().ok().map(|p| p.generation));
     let generation = generations.max().unwrap_or_default();
-    let (ranges, _) =
-        sides.source.log_ranges(std::slice::from_ref(&resume.topic), Isolation::ReadUncommitted).await?;
+    let (ranges, _) = sides
+        .source
+        .log_ranges(std::slice::from_ref(&resume.topic), Isolation::ReadUncommitted)
+        .await?;
     let mut records = Vec::new();
     let mut text = String::new();
     for (partition, range) in ranges {
-        if resume.partition.is_some_and(|wanted| wanted != partition.partition) {
+        if resume
+            .partition
+            .is_some_and(|wanted| wanted != partition.partition)
+        {
             continue;
         }
         let next_offset = place(resume.from, &partition, range?.range)?;
@@ -188,7 +212,9 @@ pub(super) async fn resume(config: &ReplicatorConfig, resume: &Resume) -> Result
         let former = read.positions.iter().filter(|(old, position)| {
             old.partition == key.partition
                 && old.topic_id != key.topic_id
-                && position.as_ref().is_ok_and(|position| position.source_topic == resume.topic)
+                && position
+                    .as_ref()
+                    .is_ok_and(|position| position.source_topic == resume.topic)
         });
         records.extend(former.map(|(old, _)| (old.clone(), None)));
         let position = Position {
@@ -218,11 +244,15 @@ pub(super) async fn forget(config: &ReplicatorConfig, forget: &Forget) -> Result
     let sides = Sides::connect(config).await?;
     let link_id = forget.link.as_ref().unwrap_or(&sides.identity.link_id);
     let (connection, admin) = sides.on(forget.on);
-    let read = PositionsReader::new(admin.clone(), Scope::link(link_id)).read().await?;
+    let read = PositionsReader::new(admin.clone(), Scope::link(link_id))
+        .read()
+        .await?;
     let mut records = Vec::new();
     let mut text = String::new();
     for (key, position) in read.positions {
-        let topic = position.as_ref().map_or("?", |position| position.source_topic.as_str());
+        let topic = position
+            .as_ref()
+            .map_or("?", |position| position.source_topic.as_str());
         if forget.topic.as_ref().is_some_and(|wanted| wanted != topic) {
             continue;
         }
@@ -244,7 +274,9 @@ async fn topic(admin: &Admin, name: &str) -> Result<TopicMetadata, DecideError> 
     let metadata = admin.metadata(Topics::Named(vec![name.to_owned()])).await?;
     match metadata.topics.into_values().next() {
         Some(topic) => Ok(topic?),
-        None => Err(DecideError::Impossible(format!("nothing is known of topic {name}"))),
+        None => Err(DecideError::Impossible(format!(
+            "nothing is known of topic {name}"
+        ))),
     }
 }
 

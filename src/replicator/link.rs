@@ -9,6 +9,7 @@ mod session;
 mod survey;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ pub(super) struct Memory {
     /// Positions of this link were on the target once.
     pub(super) positions_seen: bool,
     /// Records that the target refused.
-    pub(super) refused: std::collections::BTreeMap<TopicPartition, guard::RefusedRecord>,
+    refused: BTreeMap<TopicPartition, guard::RefusedRecord>,
 }
 
 /// Runs until `token` is cancelled.
