@@ -15,6 +15,7 @@ pub mod edge_cluster;
 pub mod health;
 pub mod kafka;
 pub mod mqtt;
+pub mod operator;
 pub mod probe;
 pub mod replication_link;
 pub mod replicator;

@@ -44,6 +44,7 @@ enum Command {
     Broker(tributary::broker::Args),
     /// Write the custom resource definitions and their reference
     Crds(tributary::crds::Args),
+    Operator(tributary::operator::Args),
     Probe(tributary::probe::Args),
     Replicator(tributary::replicator::Args),
 }
@@ -64,6 +65,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Bridge(args) => on_runtime(tributary::bridge::run(args)),
         Command::Broker(args) => on_runtime(tributary::broker::run(args)),
         Command::Crds(args) => Ok(tributary::crds::run(&args)?),
+        Command::Operator(args) => on_runtime(tributary::operator::run(args)),
         Command::Probe(args) => on_runtime(tributary::probe::run(args)),
         Command::Replicator(args) => on_runtime(tributary::replicator::run(args)),
     }

@@ -144,6 +144,24 @@ impl Caches {
             .or_else(|| self.scopes.get(&None))
     }
 
+    /// Waits until every cache has been filled once.
+    pub(super) async fn filled(&self) {
+        for scope in self.scopes() {
+            // A writer that is gone means that everything ends.
+            let _ = tokio::join!(
+                scope.edge_clusters.wait_until_ready(),
+                scope.bridge_pipelines.wait_until_ready(),
+                scope.replication_links.wait_until_ready(),
+                scope.pods.wait_until_ready(),
+                scope.stateful_sets.wait_until_ready(),
+                scope.config_maps.wait_until_ready(),
+                scope.services.wait_until_ready(),
+                scope.network_policies.wait_until_ready(),
+                scope.disruption_budgets.wait_until_ready(),
+            );
+        }
+    }
+
     /// Every scope.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.scopes.values()

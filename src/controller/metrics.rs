@@ -174,9 +174,13 @@ impl Metrics {
         self.0.figures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Whether this process reconciles.
+    /// Whether this process reconciles; one that no longer does shows no objects.
     pub fn leader(&self, leads: bool) {
         self.0.leader.set(leads.into());
+        if !leads {
+            self.0.figures.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.0.conditions.clear();
+        }
     }
 
     fn drop_condition(&self, key: &ObjectKey, type_: &str) {

@@ -4,6 +4,7 @@ mod pass;
 mod watch;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Runtime {
     pub metrics: Metrics,
     /// This process' name in events: its pod's.
     pub instance: String,
+    /// Set once all caches are filled.
+    pub ready: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -74,6 +77,7 @@ pub async fn run<E, B, L>(
         clock,
         metrics,
         instance,
+        ready,
     } = runtime;
     let ctx = Context::new(client, options, clock, Caches::new(scopes), metrics, &instance);
     let (edge_clusters, bridge_pipelines, replication_links) = (
@@ -93,6 +97,17 @@ pub async fn run<E, B, L>(
         })
     };
     let mut tasks = JoinSet::new();
+    let caches = ctx.caches().clone();
+    tasks.spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                () = caches.filled() => ready.store(true, Ordering::Relaxed),
+                () = stop.cancelled() => {}
+            }
+            stop.cancelled().await;
+        }
+    });
     for watch in watches {
         let ScopeWatch {
             namespace,
