@@ -5,3 +5,4 @@
 
 mod harness;
 mod kafka;
+mod operator;

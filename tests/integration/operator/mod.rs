@@ -1,0 +1,6 @@
+//! The operator against a real API server: what the kinds have in common, with BridgePipelines as the example.
+
+mod fixture;
+mod objects;
+
+pub(crate) use fixture::{Fixture, progress_server};
