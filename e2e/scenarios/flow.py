@@ -2,6 +2,8 @@
 
 5,000 messages: none lost. Then loss is injected twice, once before the bridge (the MQTT broker forgets its queue) and once after it
 (records are deleted at the region), and each time the audit must fail and say on which side of the bridge it happened."""
+import json
+
 from harness import base, probe, toolbox
 from harness.objects import wait_condition, wait_verdict
 from harness.ui import say
@@ -32,7 +34,6 @@ def lost_after_the_bridge(t):
     probe.audit(t.world, sent, seconds=60)
     ends = toolbox.end_offsets(t.region, base.REGION_KAFKA, base.REGION_TOPIC)
     partitions = [{"topic": base.REGION_TOPIC, "partition": p, "offset": end} for p, end in ends.items() if end > 0][:1]
-    import json
     toolbox.sh(t.region, "cat > /tmp/delete.json", input=json.dumps({"partitions": partitions, "version": 1}))
     toolbox.kafka(t.region, "kafka-delete-records.sh", "--bootstrap-server", base.REGION_KAFKA, "--offset-json-file", "/tmp/delete.json")
     code, report = probe.audit_once(t.world, t.region, base.REGION_KAFKA, base.REGION_TOPIC, sent)

@@ -2,6 +2,7 @@
 
 During the cut status.lag is compared with the source's end offsets as Kafka's own tools read them and the positions as they stand on the
 target. Slowed to less than what is sent, the link is Connected and behind; mended, it comes back."""
+import json
 import threading
 import time
 
@@ -58,14 +59,14 @@ def carried(t) -> int:
 
 def positions(t) -> dict:
     """{(topic, partition): position} of the factory's topics."""
-    import json
+    link = t.factory.kube.need("replicationlink", "to-eu", "factory")["status"]["effective"]["linkId"]
     text = toolbox.sh(t.region, f"/opt/kafka/bin/kafka-console-consumer.sh --bootstrap-server {base.REGION_KAFKA} --topic __tributary_positions "
                       "--from-beginning --timeout-ms 6000 --formatter-property print.key=true --formatter-property key.separator=' ' 2>/dev/null || true",
                       timeout=60)
     found = {}
     for row in text.splitlines():
         key, _, value = row.partition(" ")
-        if value.startswith("{"):
+        if value.startswith("{") and json.loads(key)["link"] == link:
             position = json.loads(value)
             found[(position["sourceTopic"], json.loads(key)["partition"])] = position
     return found
