@@ -2,7 +2,7 @@
 import itertools
 import json
 import time
-from typing import Optional, Tuple
+from typing import Tuple
 
 from . import base, toolbox
 from .errors import NotYet, StepFailed
@@ -76,14 +76,20 @@ def send(world: World, messages: int, rate: int, devices: int = 50, topic: str =
     return run
 
 
-def audit_once(world: World, site: Site, bootstrap: str, topic: str, sent: Optional[Sent], seconds: int = 0) -> Tuple[int, dict]:
-    """One audit: exit status and report. With `seconds`, it waits so long for what is still missing."""
+def audit_once(world: World, site: Site, bootstrap: str, topic: str, sent: Sent, seconds: int = 0, file: bool = True,
+               factory: bool = False) -> Tuple[int, dict]:
+    """One audit in a site's toolbox: exit status and report. With `seconds`, it waits so long for what is still missing; without
+    `file` it knows nothing of what was sent; with `factory` it also reads the factory's topic and tells on which side of it loss lay."""
     options = f"--kafka {bootstrap} --topic {topic} -o json"
-    if sent:
-        name = f"{toolbox.WORK}/{sent.name}.jsonl"
+    name = f"{toolbox.WORK}/{sent.name}.jsonl"
+    if file:
         if site is not sent.site:
             toolbox.sh(site, f"cat >{name}", input=sent.content(), timeout=120)
         options += f" --sent {name}" + (f" --until-complete --timeout {seconds}s" if seconds else "")
+    else:
+        options += f" --run {sent.name}"
+    if factory:
+        options += f" --factory-kafka {base.FACTORY_KAFKA} --factory-topic {base.TOPIC}"
     done = site.kube.exec(site.namespace, toolbox.NAME, ["sh", "-c", f"{toolbox.TRIBUTARY} probe audit {options}"], timeout=300 + seconds, check=False)
     if done.returncode not in (0, 1, 2):
         raise StepFailed(f"audit of {topic} at {site.name}", f"status {done.returncode}: {(done.stderr or done.stdout)[-800:]}",
@@ -97,5 +103,6 @@ def audit(world: World, sent: Sent, seconds: int, may_lose: bool = False) -> dic
     say(f"audit {sent.name} at the region: {report['acked']:,} acknowledged, {report['received']:,} received, {report['lost']:,} lost, "
         f"{report['duplicates']:,} duplicates, {report['outOfOrder']:,} out of order")
     if code != 0 and not may_lose:
-        raise StepFailed(f"audit {sent.name}", f"status {code}: {json.dumps(report)[:1500]}", "the report says where they were lost")
+        brief = {k: v for k, v in report.items() if k != "devices"}
+        raise StepFailed(f"audit {sent.name}", f"status {code}: {json.dumps(brief)[:2500]}", "`lostAt` says where they were lost")
     return report
