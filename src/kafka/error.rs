@@ -210,6 +210,23 @@ impl KafkaError {
         self.code() == Some(kind)
     }
 
+    /// Whether another look at who leads the partition may help.
+    pub fn leader_may_have_moved(&self) -> bool {
+        use ResponseError as E;
+        self.code().is_some_and(|code| {
+            matches!(
+                code,
+                E::NotLeaderOrFollower
+                    | E::FencedLeaderEpoch
+                    | E::UnknownLeaderEpoch
+                    | E::LeaderNotAvailable
+                    | E::ReplicaNotAvailable
+                    | E::OffsetNotAvailable
+                    | E::KafkaStorageError
+            )
+        })
+    }
+
     /// Whether nobody could be asked: the state of things is unknown, not wrong.
     pub const fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })

@@ -135,7 +135,7 @@ impl PositionsReader {
             self.forget();
             self.topic_id = topic.id;
         }
-        let outcome = self.read_to_end(&topic, deadline).await;
+        let outcome = self.read_to_end(topic, deadline).await;
         if let Err(PositionsError::Kafka(KafkaError::Timeout { .. })) = outcome {
             self.fetch_bytes = (self.fetch_bytes / 4).max(*FETCH_BYTES.start());
         }
@@ -152,51 +152,86 @@ impl PositionsReader {
         self.last_complete = None;
     }
 
-    async fn read_to_end(&mut self, topic: &TopicMetadata, deadline: Deadline) -> Result<(), PositionsError> {
+    async fn read_to_end(
+        &mut self,
+        mut topic: TopicMetadata,
+        deadline: Deadline,
+    ) -> Result<(), PositionsError> {
         // The end of each partition, as its first answer in this round has it.
         let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
         let mut open = self.scope.partitions();
+        let mut holding = None;
         loop {
-            let from = self.froms(&open, topic)?;
+            let from = self.froms(&open, &topic)?;
             let share = i32::try_from(open.len()).unwrap_or(1).max(1);
             let bytes = (self.fetch_bytes / share).max(1);
             let answers = self
                 .admin
                 .fetch(POSITIONS_TOPIC, topic.id, &from, bytes, deadline)
                 .await;
-            let (mut moved, mut held) = (false, None);
-            for (partition, answer) in answers {
-                let fetched = match answer {
-                    Ok(fetched) => fetched,
-                    Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
-                        self.restart(partition, deadline).await?;
-                        ends.remove(&partition);
-                        moved = true;
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                let end = *ends.entry(partition).or_insert(fetched.high_watermark);
-                moved |= self.take(partition, &fetched)?;
-                if fetched.next_offset >= end {
-                    open.remove(&partition);
-                } else {
-                    held = Some((partition, fetched.next_offset, end));
+            let held = match self.take_all(answers, &mut open, &mut ends, deadline).await {
+                // The deadline passed while it was asked once more: what held it all the time says more.
+                Err(PositionsError::Kafka(error @ KafkaError::Timeout { .. })) => {
+                    return Err(holding.unwrap_or(error.into()));
                 }
-            }
+                outcome => outcome?,
+            };
             if open.is_empty() {
                 return Ok(());
             }
-            if moved {
-                continue;
+            let Some(held) = held else { continue };
+            if deadline.bound(tokio::time::sleep(PAUSE)).await.is_none() {
+                return Err(held);
             }
-            // Records are there and none may be read: a transaction is open. It ends, or its time-out ends it.
-            if deadline.bound(tokio::time::sleep(PAUSE)).await.is_none()
-                && let Some((partition, at, end)) = held
-            {
-                return Err(PositionsError::OpenTransaction { partition, at, end });
+            if matches!(held, PositionsError::Kafka(_)) {
+                // A leader moved, or does not know it yet.
+                match find(&self.admin.with_deadline(deadline.remaining())).await? {
+                    Some(found) if found.id == topic.id => topic = found,
+                    _ => return Err(held),
+                }
+            }
+            holding = Some(held);
+        }
+    }
+
+    /// Takes the answers of one fetch. `None` when it went on; else why it did not, which may pass.
+    async fn take_all(
+        &mut self,
+        answers: BTreeMap<i32, Result<Fetched, KafkaError>>,
+        open: &mut BTreeSet<i32>,
+        ends: &mut BTreeMap<i32, i64>,
+        deadline: Deadline,
+    ) -> Result<Option<PositionsError>, PositionsError> {
+        let (mut moved, mut held) = (false, None);
+        for (partition, answer) in answers {
+            let fetched = match answer {
+                Ok(fetched) => fetched,
+                Err(error) if error.is(ResponseError::OffsetOutOfRange) => {
+                    self.restart(partition, deadline).await?;
+                    ends.remove(&partition);
+                    moved = true;
+                    continue;
+                }
+                Err(error) if error.leader_may_have_moved() || error.is(ResponseError::UnknownTopicId) => {
+                    held = Some(error.into());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let end = *ends.entry(partition).or_insert(fetched.high_watermark);
+            moved |= self.take(partition, &fetched)?;
+            if fetched.next_offset >= end {
+                open.remove(&partition);
+            } else if held.is_none() {
+                // Records are there and none may be read: a transaction is open. It ends, or its time-out ends it.
+                held = Some(PositionsError::OpenTransaction {
+                    partition,
+                    at: fetched.next_offset,
+                    end,
+                });
             }
         }
+        Ok(held.filter(|_| !moved))
     }
 
     fn froms(

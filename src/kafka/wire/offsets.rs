@@ -250,7 +250,9 @@ impl Admin {
             results.extend(answers.into_iter().flatten());
             open.retain(|partition| match results.get(partition) {
                 Some(Ok(_)) => false,
-                Some(Err(error)) => may_have_moved(error),
+                Some(Err(error)) => {
+                    error.leader_may_have_moved() || matches!(error, KafkaError::Unreachable { .. })
+                }
                 None => true,
             });
         }
@@ -456,22 +458,4 @@ fn all_failed<T>(asked: Vec<Asked>, error: &KafkaError) -> PerPartition<T> {
         .into_iter()
         .map(|asked| (asked.partition, Err(error.clone())))
         .collect()
-}
-
-/// Whether another look at the leaders may help.
-fn may_have_moved(error: &KafkaError) -> bool {
-    use ResponseError as E;
-    match error.code() {
-        Some(code) => matches!(
-            code,
-            E::NotLeaderOrFollower
-                | E::FencedLeaderEpoch
-                | E::UnknownLeaderEpoch
-                | E::LeaderNotAvailable
-                | E::ReplicaNotAvailable
-                | E::OffsetNotAvailable
-                | E::KafkaStorageError
-        ),
-        None => matches!(error, KafkaError::Unreachable { .. }),
-    }
 }

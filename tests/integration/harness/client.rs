@@ -124,21 +124,26 @@ pub(crate) async fn delete_topic(connection: &KafkaConnection, topic: &str) {
     .await;
 }
 
-/// Deletes a partition's records below an offset.
-pub(crate) async fn delete_records(connection: &KafkaConnection, topic: &str, partition: i32, before: i64) {
+/// Deletes a partition's records below an offset. Kafka refuses it for a topic that is compacted only.
+pub(crate) async fn delete_records(
+    connection: &KafkaConnection,
+    topic: &str,
+    partition: i32,
+    before: i64,
+) -> Result<(), String> {
     let mut offsets = TopicPartitionList::new();
     offsets
         .add_partition_offset(topic, partition, Offset::Offset(before))
         .expect("an offset");
     let result = rdkafka_admin(connection)
         .delete_records(&offsets, &options())
-        .await
-        .expect("an answer");
-    for element in result.elements() {
-        element
-            .error()
-            .unwrap_or_else(|error| panic!("{topic}-{partition}: {error}"));
-    }
+        .await;
+    let result = result.map_err(|error| error.to_string())?;
+    result
+        .elements()
+        .iter()
+        .try_for_each(|element| element.error())
+        .map_err(|error| error.to_string())
 }
 
 fn options() -> AdminOptions {

@@ -365,6 +365,29 @@ async fn a_compacted_topic_says_the_same_as_before() {
     );
 }
 
+/// Deletes records of the positions topic, for which somebody must have spoilt its settings first.
+async fn truncate(kafka: &KafkaCluster, partition: i32, before: i64) {
+    let changes = BTreeMap::from([(
+        "cleanup.policy".into(),
+        ConfigChange::Set("compact,delete".into()),
+    )]);
+    let change = TopicConfigChange {
+        topic: POSITIONS_TOPIC.into(),
+        changes,
+    };
+    let results = kafka
+        .admin()
+        .incremental_alter_configs(&[change], false)
+        .await
+        .expect("an answer");
+    results[POSITIONS_TOPIC].clone().expect("changed");
+    let connection = kafka.connection(Listener::Plain);
+    eventually("the broker to allow it", PATIENCE, async || {
+        delete_records(&connection, POSITIONS_TOPIC, partition, before).await
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn deleted_records_are_told_and_a_re_created_topic_starts_anew() {
     let kafka = KafkaCluster::start(1, &[]).await;
@@ -381,7 +404,7 @@ async fn deleted_records_are_told_and_a_re_created_topic_starts_anew() {
     // A reader that stands at the end: what it knows is still there for it, and the truncation is told.
     let partition = key("mine", 0).positions_partition();
     let offset = write(&writer, &key("mine", 1), Some(&position(2))).await;
-    delete_records(&connection, POSITIONS_TOPIC, partition, offset).await;
+    truncate(&kafka, partition, offset).await;
     let mut fresh = PositionsReader::new(admin.clone(), Scope::link("mine"));
     let read = fresh.read().await.expect("an answer");
     assert_eq!(
@@ -391,7 +414,7 @@ async fn deleted_records_are_told_and_a_re_created_topic_starts_anew() {
     // A reader whose place is gone starts from what is left.
     write(&writer, &key("mine", 2), Some(&position(3))).await;
     let offset = write(&writer, &key("mine", 3), Some(&position(4))).await;
-    delete_records(&connection, POSITIONS_TOPIC, partition, offset).await;
+    truncate(&kafka, partition, offset).await;
     for reader in [&mut follower, &mut fresh] {
         let read = reader.read().await.expect("an answer");
         assert_eq!(

@@ -306,7 +306,7 @@ async fn offsets_are_found_by_end_by_time_and_by_isolation() {
     );
     assert!(offset(&admin, &zero, OffsetSpec::MaxTimestamp).await.is_some());
 
-    delete_records(&connection, &name, 0, 2).await;
+    delete_records(&connection, &name, 0, 2).await.expect("deleted");
     let (ranges, failed) = admin
         .log_ranges(
             &[name.clone(), "no-such-topic".into()],
