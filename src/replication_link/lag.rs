@@ -1,0 +1,265 @@
+//! From samples to lag: which partitions count, from which position, and what their records weigh. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::sampling::{Sample, Source, Target};
+use crate::api::{Lag, LinkTopicStatus, Start};
+use crate::health::{LagFigures, PartitionLag, Tracker};
+use crate::kafka::TopicId;
+use crate::replicator::progress::Progress;
+
+/// Topics that a status lists.
+const MAX_TOPICS: usize = 20;
+
+/// A position as far as lag needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reached {
+    next_offset: i64,
+    last_record_ms: Option<i64>,
+}
+
+/// The positions as last read.
+#[derive(Clone, Debug)]
+struct Positions {
+    read_at: Timestamp,
+    /// `None`: there is one, and it cannot be read.
+    by_partition: BTreeMap<(TopicId, i32), Option<Reached>>,
+    /// The link has run before.
+    any: bool,
+}
+
+/// One link's lag over time. Holds the last position of each partition, so that during a cut the source's fresh end is
+/// measured against them: an upper bound.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    tracker: Tracker,
+    positions: Option<Positions>,
+    /// Mean bytes per offset, by topic.
+    means: BTreeMap<String, f64>,
+    /// Offsets behind, by partition, in the last round.
+    partitions: Vec<(String, i32, i64)>,
+    /// When the last round was; `None` also when it gave no lag.
+    measured: Option<Timestamp>,
+}
+
+impl Ledger {
+    /// Takes a round. `refused` are topics that match and are not replicated; `connected` says that positions could
+    /// have moved. `workers` is what is known of the pods, fresh or not.
+    pub(super) fn take(
+        &mut self,
+        sample: &Sample,
+        workers: &BTreeMap<String, Progress>,
+        refused: &BTreeSet<&str>,
+        start: Start,
+        connected: bool,
+    ) {
+        self.means.extend(means(workers.values()));
+        match &sample.target {
+            Ok(target) => self.positions = Some(Positions::of(target)),
+            Err(_) if self.positions.is_none() => self.positions = Positions::stored(workers.values()),
+            Err(_) => {}
+        }
+        let (Ok(source), Some(positions)) = (&sample.source, &self.positions) else {
+            // Positions that are not known make no lag, and neither does a source that does not answer.
+            self.measured = None;
+            return;
+        };
+        let readings = readings(source, positions, refused, start);
+        self.partitions = readings
+            .iter()
+            .map(|(topic, partition, lag)| ((*topic).to_owned(), *partition, lag.offsets()))
+            .collect();
+        self.tracker.observe(sample.at, connected, readings);
+        self.measured = Some(sample.at);
+    }
+
+    /// The lag of all partitions; `None` while it cannot be measured.
+    pub(super) fn total(&self) -> Option<LagFigures> {
+        self.measured.map(|at| self.tracker.total(at))
+    }
+
+    /// What has been carried; only differences count.
+    pub(super) fn carried(&self) -> i64 {
+        self.tracker.progress().1
+    }
+
+    /// The partition that has stood still longest with lag behind it.
+    pub(super) fn standing(&self) -> Option<(&str, i32)> {
+        let (topic, partition, _) = self.tracker.longest_standing(self.measured?)?;
+        Some((topic, partition))
+    }
+
+    /// When the positions were read that the lag is measured from.
+    pub(super) fn position_read_at(&self) -> Option<Timestamp> {
+        self.measured.and(self.positions.as_ref()).map(|p| p.read_at)
+    }
+
+    /// Topics that are replicated, in the last round.
+    pub(super) fn topic_count(&self) -> Option<usize> {
+        self.measured.map(|at| self.tracker.topics(at).len())
+    }
+
+    /// Offsets behind, by partition.
+    pub(super) fn partitions(&self) -> &[(String, i32, i64)] {
+        if self.measured.is_some() {
+            &self.partitions
+        } else {
+            &[]
+        }
+    }
+
+    /// Seconds behind, by topic.
+    pub(super) fn topic_seconds(&self) -> Vec<(String, i64)> {
+        let seconds = |(name, _, lag): (&str, usize, LagFigures)| Some((name.to_owned(), lag.seconds?));
+        self.topics().into_iter().filter_map(seconds).collect()
+    }
+
+    fn topics(&self) -> Vec<(&str, usize, LagFigures)> {
+        self.measured
+            .map(|at| self.tracker.topics(at))
+            .unwrap_or_default()
+    }
+
+    /// `status.lag`.
+    pub(super) fn lag(&self, catch_up_seconds: Option<i64>) -> Option<Lag> {
+        let total = self.total()?;
+        let weighed = self
+            .topics()
+            .into_iter()
+            .map(|(name, _, lag)| self.bytes(name, lag.offsets));
+        Some(Lag {
+            offsets: total.offsets,
+            estimated_bytes: weighed.sum(),
+            seconds: total.seconds,
+            catch_up_seconds,
+        })
+    }
+
+    /// `status.topics`: the furthest behind first.
+    pub(super) fn worst(&self) -> Vec<LinkTopicStatus> {
+        let mut topics = self.topics();
+        // Stable: topics that are equally far behind stay in the order of their names.
+        topics.sort_by_key(|(.., lag)| std::cmp::Reverse(lag.offsets));
+        let listed = topics.into_iter().take(MAX_TOPICS);
+        listed
+            .map(|(name, partitions, lag)| LinkTopicStatus {
+                name: name.to_owned(),
+                partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+                lag: Lag {
+                    offsets: lag.offsets,
+                    estimated_bytes: self.bytes(name, lag.offsets),
+                    seconds: lag.seconds,
+                    catch_up_seconds: None,
+                },
+            })
+            .collect()
+    }
+
+    /// Offsets by the topic's mean size; by the mean of the others while none of its own records was seen.
+    fn bytes(&self, topic: &str, offsets: i64) -> Option<i64> {
+        if offsets == 0 {
+            return Some(0);
+        }
+        let mean = self.means.get(topic).copied().or_else(|| {
+            #[allow(clippy::cast_precision_loss)] // a number of topics
+            let count = self.means.len() as f64;
+            (count > 0.0).then(|| self.means.values().sum::<f64>() / count)
+        })?;
+        // An estimate: what a float cannot hold exactly is not known either. The conversion saturates.
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+        let bytes = (offsets as f64 * mean).round() as i64;
+        Some(bytes)
+    }
+}
+
+impl Positions {
+    fn of(target: &Target) -> Self {
+        let reached = |position: &crate::kafka::positions::Position| Reached {
+            next_offset: position.next_offset,
+            last_record_ms: position.last_record_timestamp_ms,
+        };
+        let by_partition = target.positions.iter();
+        Self {
+            read_at: target.at,
+            by_partition: by_partition
+                .map(|(key, position)| (*key, position.as_ref().ok().map(reached)))
+                .collect(),
+            any: target.any,
+        }
+    }
+
+    /// What the pods stored, for an operator that was started while the target is out of reach: the last that was read
+    /// there, by somebody else. `None` when a pod has not told of any.
+    fn stored<'a>(workers: impl Iterator<Item = &'a Progress>) -> Option<Self> {
+        let (mut by_partition, mut read_at) = (BTreeMap::new(), None::<Timestamp>);
+        for progress in workers {
+            let at = progress.target.disconnected_since.unwrap_or(progress.observed_at);
+            for partition in &progress.partitions {
+                let (Ok(topic_id), Some(next_offset)) = (partition.topic_id.parse(), partition.stored) else {
+                    continue;
+                };
+                let reached = Reached {
+                    next_offset,
+                    last_record_ms: partition.last_timestamp,
+                };
+                by_partition.insert((topic_id, partition.partition), Some(reached));
+                read_at = Some(read_at.map_or(at, |oldest| oldest.min(at)));
+            }
+        }
+        Some(Self {
+            read_at: read_at?,
+            by_partition,
+            any: true,
+        })
+    }
+}
+
+fn readings<'a>(
+    source: &'a Source,
+    positions: &Positions,
+    refused: &BTreeSet<&str>,
+    start: Start,
+) -> Vec<(&'a str, i32, PartitionLag)> {
+    let counted = source
+        .ranges
+        .iter()
+        .filter(|(p, _)| !refused.contains(p.topic.as_str()));
+    let read = counted.filter_map(|(key, found)| {
+        let known = positions.by_partition.get(&(found.topic_id, key.partition));
+        let (position, last_record_ms) = match known {
+            Some(Some(reached)) => (Some(reached.next_offset), reached.last_record_ms),
+            // What it says is not known: no figure is better than a wrong one.
+            Some(None) => return None,
+            // A link that never ran and starts at the end has nothing behind it.
+            None if start == Start::Latest && !positions.any => (Some(found.range.end), None),
+            None => (None, None),
+        };
+        let lag = PartitionLag {
+            start: Some(found.range.start),
+            end: found.range.end,
+            position,
+            last_record_ms,
+        };
+        Some((key.topic.as_str(), key.partition, lag))
+    });
+    read.collect()
+}
+
+/// The mean over the workers that saw records of a topic.
+fn means<'a>(workers: impl Iterator<Item = &'a Progress>) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for topic in workers.flat_map(|progress| &progress.topics) {
+        if let Some(mean) = topic.mean_record_bytes.filter(|mean| mean.is_finite()) {
+            let sum = sums.entry(&topic.name).or_default();
+            *sum = (sum.0 + mean, sum.1 + 1.0);
+        }
+    }
+    sums.into_iter()
+        .map(|(name, (sum, count))| (name.to_owned(), sum / count))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
