@@ -69,7 +69,6 @@ pub(super) fn link_stop<'a>(
         LinkStopReason::PositionsLost => Reason::PositionsLost,
         LinkStopReason::LoopRefused => Reason::LoopRefused,
         LinkStopReason::PositionsUnusable | LinkStopReason::PositionsTooNew => Reason::KafkaError,
-        LinkStopReason::ConfigInvalid => Reason::InvalidSpec,
     };
     Some((reason, stop))
 }
