@@ -23,7 +23,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mqtt", &["telemetry::Redacted", "api"]),
     ("health", &["api"]),
     ("controller", &["kafka", "mqtt", "health", "telemetry", "api"]),
-    ("operator", OPERATOR),
     ("broker", DATA_PLANE),
     ("bridge", DATA_PLANE),
     ("replicator", DATA_PLANE),
@@ -33,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("edge_cluster", KIND),
     ("bridge_pipeline", KIND),
     ("replication_link", KIND),
+    ("operator", OPERATOR),
 ];
 /// Starts the three controllers in one process.
 const OPERATOR: &[&str] = &[

@@ -208,7 +208,8 @@ async fn keep_way(
     tokio::spawn(watch_files(endpoint.files(), sender, token.clone()));
     while changes.changed().await.is_ok() {
         changes.borrow_and_update();
-        way.send_replace(load(&endpoint, &client_id));
+        // The way that was: the bridge goes by the new one alone.
+        let _ = way.send_replace(load(&endpoint, &client_id));
     }
     // Nothing is watched. The way stays as it is, and nobody must take our end for a change.
     token.cancelled().await;

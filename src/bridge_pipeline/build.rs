@@ -59,8 +59,10 @@ fn starts_anew(config: &BridgeConfig) -> BridgeConfig {
 }
 
 fn yaml(config: &BridgeConfig) -> Result<String, Error> {
-    serde_yaml::to_string(config)
-        .map_err(|e| Error::Serialize { what: "the bridge's configuration".to_owned(), message: e.to_string() })
+    serde_yaml::to_string(config).map_err(|e| Error::Serialize {
+        what: "the bridge's configuration".to_owned(),
+        message: e.to_string(),
+    })
 }
 
 #[cfg(test)]

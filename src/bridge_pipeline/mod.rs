@@ -57,7 +57,12 @@ impl Reconciler for BridgePipelines {
             Err(unresolved) => {
                 if object.spec.paused == Some(true) {
                     let name = format!("{}-bridge", object.name_any());
-                    steps.run("scale to zero", ctx.scale_to_zero::<_, StatefulSet>(object, &name)).await;
+                    steps
+                        .run(
+                            "scale to zero",
+                            ctx.scale_to_zero::<_, StatefulSet>(object, &name),
+                        )
+                        .await;
                 }
                 match unresolved {
                     Findings::Problems(problems) => Err(problems),
@@ -68,7 +73,10 @@ impl Reconciler for BridgePipelines {
                 }
             }
         };
-        let stopped_by = unknown.as_ref().map(|e| (e.reason(), e.to_string())).or_else(|| steps.stopped_by());
+        let stopped_by = unknown
+            .as_ref()
+            .map(|e| (e.reason(), e.to_string()))
+            .or_else(|| steps.stopped_by());
         let pods = observe::pods(ctx, object);
         let look = Look {
             now: ctx.now(),
@@ -84,14 +92,25 @@ impl Reconciler for BridgePipelines {
         ctx.metrics().steps(key.kind, &steps);
         // The sampler asks for the next pass; this is for the case that it does not.
         let failed = unknown.is_some() || steps.into_error().is_some();
-        Ok(if failed { Requeue::BackOff } else { Requeue::After(ctx.options().sample_interval * 3) })
+        Ok(if failed {
+            Requeue::BackOff
+        } else {
+            Requeue::After(ctx.options().sample_interval * 3)
+        })
     }
 
     async fn gone(&self, ctx: &Context, key: &ObjectKey) {
         self.samplers.stop(key);
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
         ctx.metrics().forget_figures(key);
-        let ending = self.endings.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let ending = self
+            .endings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
         if let Some(ending) = ending {
             // Beside the other deletions: it waits for the pod's end.
             let (ctx, key) = (ctx.clone(), key.clone());
@@ -100,7 +119,12 @@ impl Reconciler for BridgePipelines {
     }
 
     fn refers_to(&self, object: &BridgePipeline, edge_cluster: &str) -> bool {
-        object.spec.kafka.cluster_ref.as_ref().is_some_and(|c| c.name == edge_cluster)
+        object
+            .spec
+            .kafka
+            .cluster_ref
+            .as_ref()
+            .is_some_and(|c| c.name == edge_cluster)
     }
 }
 
@@ -122,8 +146,10 @@ impl BridgePipelines {
             Ok(references) => references,
             Err(unresolved) => {
                 // The pod of the last good spec goes on, and so does looking at it.
-                let sample =
-                    self.samplers.latest(key).or_else(|| observe::sample(ctx, &self.samplers, key, None));
+                let sample = self
+                    .samplers
+                    .latest(key)
+                    .or_else(|| observe::sample(ctx, &self.samplers, key, None));
                 return (
                     Err(match unresolved {
                         Unresolved::Problem(problem) => Findings::Problems(vec![problem]),
@@ -134,7 +160,11 @@ impl BridgePipelines {
             }
         };
         let sample = observe::sample(ctx, &self.samplers, key, Some(&references.kafka));
-        let held = object.status.as_ref().map(|s| s.subscriptions.as_slice()).unwrap_or_default();
+        let held = object
+            .status
+            .as_ref()
+            .map(|s| s.subscriptions.as_slice())
+            .unwrap_or_default();
         let validated = validate::validate(object, &references.mqtt, &references.kafka.pod, held);
         let bridge = match validated {
             Ok(bridge) => bridge,
@@ -143,7 +173,12 @@ impl BridgePipelines {
         let policy = format!("{}-bridge", object.name_any());
         let ports = observe::broker_ports(ctx, key, &policy, sample.as_deref());
         let built = build::build(object, &bridge, ctx.options(), &references.peers, &ports);
-        (built.map(|objects| Found { bridge, objects }).map_err(Findings::Unknown), sample)
+        (
+            built
+                .map(|objects| Found { bridge, objects })
+                .map_err(Findings::Unknown),
+            sample,
+        )
     }
 
     /// Applies what the bridge is made of; what starts the pod anew comes last.
@@ -155,16 +190,31 @@ impl BridgePipelines {
         objects: &Objects,
         steps: &mut Steps,
     ) {
-        let known = self.endings.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key);
+        let known = self
+            .endings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(key);
         if !known {
-            steps.run("cancel the end of an earlier session", session::cancel(ctx, key)).await;
+            steps
+                .run("cancel the end of an earlier session", session::cancel(ctx, key))
+                .await;
         }
-        steps.run("apply NetworkPolicy", ctx.apply(object, &objects.network_policy)).await;
-        steps.run("apply ConfigMap", ctx.apply(object, &objects.config_map)).await;
-        if steps.run("apply StatefulSet", ctx.apply(object, &objects.stateful_set)).await
+        steps
+            .run("apply NetworkPolicy", ctx.apply(object, &objects.network_policy))
+            .await;
+        steps
+            .run("apply ConfigMap", ctx.apply(object, &objects.config_map))
+            .await;
+        if steps
+            .run("apply StatefulSet", ctx.apply(object, &objects.stateful_set))
+            .await
             && let Some(ending) = session::Ending::of(objects)
         {
-            self.endings.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), ending);
+            self.endings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key.clone(), ending);
         }
     }
 
@@ -186,14 +236,17 @@ impl BridgePipelines {
             // The condition stands already: what is new is that it happened again.
             let note = "the MQTT broker no longer had the session; what it queued meanwhile may be lost";
             let reason = Reason::SessionLost.as_str();
-            ctx.events().publish(object, EventKind::Warning, reason, condition_type::LOSSLESS, note).await;
+            ctx.events()
+                .publish(object, EventKind::Warning, reason, condition_type::LOSSLESS, note)
+                .await;
         }
         Ok(())
     }
 }
 
 fn tells_of_a_lost_session(status: &BridgePipelineStatus) -> bool {
-    let tells = |c: &Condition| c.type_ == condition_type::LOSSLESS && c.reason == Reason::SessionLost.as_str();
+    let tells =
+        |c: &Condition| c.type_ == condition_type::LOSSLESS && c.reason == Reason::SessionLost.as_str();
     status.conditions.iter().any(tells)
 }
 

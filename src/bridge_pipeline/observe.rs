@@ -12,8 +12,8 @@ use super::validate::{MqttFiles, mqtt_files};
 use crate::api::{BridgePipeline, MqttAuthenticationType};
 use crate::bridge::progress::BridgeProgress;
 use crate::controller::{
-    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodView, ResolvedEndpoint, Samplers,
-    Unresolved, noted_broker_ports, read_progress,
+    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodView, ResolvedEndpoint,
+    Samplers, Unresolved, noted_broker_ports, read_progress,
 };
 use crate::mqtt::endpoint::ServerAddress;
 
@@ -44,7 +44,9 @@ pub(super) async fn references(ctx: &Context, object: &BridgePipeline) -> Result
     let namespace = object.namespace().unwrap_or_default();
     let mqtt = mqtt_files(object)?;
     check_mqtt_secrets(ctx, object, &namespace).await?;
-    let kafka = ctx.resolve_endpoint(&namespace, "spec.kafka", "kafka", &object.spec.kafka).await?;
+    let kafka = ctx
+        .resolve_endpoint(&namespace, "spec.kafka", "kafka", &object.spec.kafka)
+        .await?;
     let mut peers = ctx.kafka_peers(&namespace, &kafka.peer).await;
     for server in &object.spec.mqtt.servers {
         // What is no address is told by validation.
@@ -56,18 +58,25 @@ pub(super) async fn references(ctx: &Context, object: &BridgePipeline) -> Result
 }
 
 /// The operator does not use these credentials; it only says early what the pod would find.
-async fn check_mqtt_secrets(ctx: &Context, object: &BridgePipeline, namespace: &str) -> Result<(), Unresolved> {
+async fn check_mqtt_secrets(
+    ctx: &Context,
+    object: &BridgePipeline,
+    namespace: &str,
+) -> Result<(), Unresolved> {
     let mqtt = &object.spec.mqtt;
     let field = "spec.mqtt.authentication";
     let auth = &mqtt.authentication;
     if let (MqttAuthenticationType::Password, Some(secret)) = (auth.type_, &auth.password_secret_ref) {
-        ctx.read_password(namespace, &format!("{field}.passwordSecretRef"), secret).await?;
+        ctx.read_password(namespace, &format!("{field}.passwordSecretRef"), secret)
+            .await?;
     }
     if let (MqttAuthenticationType::Mtls, Some(certificate), Some(key)) =
         (auth.type_, &auth.certificate_secret_ref, &auth.key_secret_ref)
     {
-        ctx.read_certificates(namespace, &format!("{field}.certificateSecretRef"), certificate).await?;
-        ctx.read_private_key(namespace, &format!("{field}.keySecretRef"), key).await?;
+        ctx.read_certificates(namespace, &format!("{field}.certificateSecretRef"), certificate)
+            .await?;
+        ctx.read_private_key(namespace, &format!("{field}.keySecretRef"), key)
+            .await?;
     }
     if let Some(ca) = &mqtt.tls.ca {
         ctx.read_ca(namespace, "spec.mqtt.tls.ca", ca).await?;
@@ -78,16 +87,26 @@ async fn check_mqtt_secrets(ctx: &Context, object: &BridgePipeline, namespace: &
 /// The object's pods.
 pub(super) fn pods(ctx: &Context, object: &BridgePipeline) -> Vec<PodView> {
     let namespace = object.namespace().unwrap_or_default();
-    let pods = ctx.caches().pods_of::<BridgePipeline>(&namespace, &object.name_any());
+    let pods = ctx
+        .caches()
+        .pods_of::<BridgePipeline>(&namespace, &object.name_any());
     pods.iter().map(|pod| PodView::of(pod)).collect()
 }
 
 /// The brokers' ports: as just sampled, else as the NetworkPolicy that stands there notes them.
-pub(super) fn broker_ports(ctx: &Context, key: &ObjectKey, policy: &str, sample: Option<&Sample>) -> BTreeSet<u16> {
+pub(super) fn broker_ports(
+    ctx: &Context,
+    key: &ObjectKey,
+    policy: &str,
+    sample: Option<&Sample>,
+) -> BTreeSet<u16> {
     if let Some(sample) = sample.filter(|s| !s.broker_ports.is_empty()) {
         return sample.broker_ports.clone();
     }
-    let cached = ctx.caches().scope(&key.namespace).map(|s| NetworkPolicy::cached(s, &key.namespace, policy));
+    let cached = ctx
+        .caches()
+        .scope(&key.namespace)
+        .map(|s| NetworkPolicy::cached(s, &key.namespace, policy));
     match cached {
         Some(Cached::Present(meta)) => noted_broker_ports(meta.annotations.as_ref()),
         _ => BTreeSet::new(),
@@ -118,11 +137,15 @@ pub(super) fn sample(
 
 async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, latest: &Latest<Sample>) {
     let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
-    let ip = pods.iter().find_map(|pod| PodView::of(pod).ip().map(str::to_owned));
+    let ip = pods
+        .iter()
+        .find_map(|pod| PodView::of(pod).ip().map(str::to_owned));
     let progress = async {
         match ip {
             None => Err("no pod runs".to_owned()),
-            Some(ip) => read_progress::<BridgeProgress>(&ip).await.map_err(|e| e.to_string()),
+            Some(ip) => read_progress::<BridgeProgress>(&ip)
+                .await
+                .map_err(|e| e.to_string()),
         }
     };
     let broker_ports = async {
@@ -132,5 +155,9 @@ async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, l
         }
     };
     let (progress, broker_ports) = tokio::join!(progress, broker_ports);
-    latest.set(Sample { at: ctx.now(), progress, broker_ports });
+    latest.set(Sample {
+        at: ctx.now(),
+        progress,
+        broker_ports,
+    });
 }

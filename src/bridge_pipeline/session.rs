@@ -32,7 +32,10 @@ pub(super) struct Ending {
 impl Ending {
     pub(super) fn of(objects: &Objects) -> Option<Self> {
         let template = objects.stateful_set.spec.as_ref()?.template.clone();
-        Some(Self { config_map: objects.config_map.clone(), template })
+        Some(Self {
+            config_map: objects.config_map.clone(),
+            template,
+        })
     }
 }
 
@@ -57,38 +60,62 @@ pub(super) async fn end(ctx: &Context, key: &ObjectKey, ending: Ending) {
         Err(error) if error.is_gone() => {
             tracing::info!(object = %key, "its namespace is going: the MQTT session ends by its expiry");
         }
-        Err(error) => tracing::warn!(object = %key, %error, "its MQTT session is not ended; it ends by its expiry"),
+        Err(error) => {
+            tracing::warn!(object = %key, %error, "its MQTT session is not ended; it ends by its expiry")
+        }
     }
 }
 
 fn pods_run(ctx: &Context, key: &ObjectKey) -> bool {
     let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
-    pods.iter().any(|pod| matches!(PodView::of(pod).state, PodState::Running { .. } | PodState::Terminating))
+    pods.iter().any(|pod| {
+        matches!(
+            PodView::of(pod).state,
+            PodState::Running { .. } | PodState::Terminating
+        )
+    })
 }
 
 fn exists(ctx: &Context, key: &ObjectKey) -> bool {
     let reference = kube::runtime::reflector::ObjectRef::new(&key.name).within(&key.namespace);
-    ctx.caches().scope(&key.namespace).is_some_and(|s| s.bridge_pipelines.get(&reference).is_some())
+    ctx.caches()
+        .scope(&key.namespace)
+        .is_some_and(|s| s.bridge_pipelines.get(&reference).is_some())
 }
 
 async fn start(ctx: &Context, key: &ObjectKey, ending: Ending) -> Result<(), Error> {
     let (job, config_map) = build(key, ending);
     let what = || format!("create Job {}/{}", key.namespace, name(&key.name));
-    let job = match ctx.call(what, ctx.api::<Job>(&key.namespace).create(&PostParams::default(), &job)).await {
+    let job = match ctx
+        .call(
+            what,
+            ctx.api::<Job>(&key.namespace)
+                .create(&PostParams::default(), &job),
+        )
+        .await
+    {
         Ok(job) => job,
         // Deleted, created and deleted again within two minutes: the Job that runs does the same.
-        Err(Error::Api { source: kube::Error::Api(status), .. }) if status.code == 409 => return Ok(()),
+        Err(Error::Api {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.code == 409 => return Ok(()),
         Err(error) => return Err(error),
     };
     let config_map = owned_by(config_map, &job);
     let what = || format!("create ConfigMap {}/{}", key.namespace, name(&key.name));
     let api = ctx.api::<ConfigMap>(&key.namespace);
-    ctx.call(what, api.create(&PostParams::default(), &config_map)).await.map(drop)
+    ctx.call(what, api.create(&PostParams::default(), &config_map))
+        .await
+        .map(drop)
 }
 
 /// The Job and its configuration, under names of their own: the bridge's are being deleted.
 fn build(key: &ObjectKey, ending: Ending) -> (Job, ConfigMap) {
-    let Ending { config_map, mut template } = ending;
+    let Ending {
+        config_map,
+        mut template,
+    } = ending;
     let metadata = ObjectMeta {
         name: Some(name(&key.name)),
         namespace: Some(key.namespace.clone()),
@@ -103,7 +130,10 @@ fn build(key: &ObjectKey, ending: Ending) -> (Job, ConfigMap) {
             }
         }
         for container in &mut pod.containers {
-            container.args.get_or_insert_default().push("end-session".to_owned());
+            container
+                .args
+                .get_or_insert_default()
+                .push("end-session".to_owned());
             (container.liveness_probe, container.readiness_probe) = (None, None);
         }
     }
@@ -118,7 +148,13 @@ fn build(key: &ObjectKey, ending: Ending) -> (Job, ConfigMap) {
         }),
         status: None,
     };
-    (job, ConfigMap { metadata, ..config_map })
+    (
+        job,
+        ConfigMap {
+            metadata,
+            ..config_map
+        },
+    )
 }
 
 fn owned_by(mut config_map: ConfigMap, job: &Job) -> ConfigMap {
@@ -137,7 +173,10 @@ fn owned_by(mut config_map: ConfigMap, job: &Job) -> ConfigMap {
 pub(super) async fn cancel(ctx: &Context, key: &ObjectKey) -> Result<(), Error> {
     let api = ctx.api::<Job>(&key.namespace);
     let what = || format!("delete Job {}/{}", key.namespace, name(&key.name));
-    match ctx.call(what, api.delete(&name(&key.name), &DeleteParams::background())).await {
+    match ctx
+        .call(what, api.delete(&name(&key.name), &DeleteParams::background()))
+        .await
+    {
         Ok(_) => Ok(()),
         Err(error) if error.is_gone() => Ok(()),
         Err(error) => Err(error),
@@ -155,14 +194,25 @@ mod tests {
         let key = ObjectKey::new("BridgePipeline", "factory", "machines");
         let (job, config_map) = build(&key, Ending::of(&objects).unwrap());
         assert_eq!(config_map.data, objects.config_map.data);
-        assert_eq!(config_map.metadata.owner_references, None, "the deleted object's garbage collection must spare it");
+        assert_eq!(
+            config_map.metadata.owner_references, None,
+            "the deleted object's garbage collection must spare it"
+        );
         let pod = job.spec.unwrap().template.spec.unwrap();
         let bridge = objects.stateful_set.spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.security_context, bridge.security_context);
         assert_eq!(pod.automount_service_account_token, Some(false));
-        assert_eq!(pod.containers[0].args.as_ref().unwrap().last().unwrap(), "end-session");
+        assert_eq!(
+            pod.containers[0].args.as_ref().unwrap().last().unwrap(),
+            "end-session"
+        );
         let names = |pod: &k8s_openapi::api::core::v1::PodSpec| {
-            pod.volumes.clone().unwrap().into_iter().map(|v| v.name).collect::<Vec<_>>()
+            pod.volumes
+                .clone()
+                .unwrap()
+                .into_iter()
+                .map(|v| v.name)
+                .collect::<Vec<_>>()
         };
         assert_eq!(names(&pod), names(&bridge));
         let config = &pod.volumes.unwrap()[0].config_map.clone().unwrap().name;

@@ -7,11 +7,13 @@ use kube::Resource;
 use super::observe::Sample;
 use super::validate::{ValidatedBridge, client_id, stale_filters};
 use crate::api::{
-    BridgeLag, BridgePipeline, BridgePipelineStatus, EffectiveBridgePipeline, Reason, SubscriptionStatus, Verdict,
-    condition_type,
+    BridgeLag, BridgePipeline, BridgePipelineStatus, EffectiveBridgePipeline, Reason, SubscriptionStatus,
+    Verdict, condition_type,
 };
 use crate::bridge::progress::{self as bridge, BridgeProgress, Component, Lossless};
-use crate::controller::{Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of};
+use crate::controller::{
+    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of,
+};
 use crate::health::{self, Facts, History, Observation, Reach, Situation};
 
 /// How long a pod may fail to run before that is more than a restart, seconds.
@@ -75,7 +77,11 @@ impl Memory {
 }
 
 /// The next status, and how many sessions were lost since the last look.
-pub(super) fn status(object: &BridgePipeline, memory: &mut Memory, look: &Look<'_>) -> (BridgePipelineStatus, u64) {
+pub(super) fn status(
+    object: &BridgePipeline,
+    memory: &mut Memory,
+    look: &Look<'_>,
+) -> (BridgePipelineStatus, u64) {
     memory.turn_to(object);
     let old = object.status.clone().unwrap_or_default();
     let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
@@ -99,7 +105,9 @@ pub(super) fn status(object: &BridgePipeline, memory: &mut Memory, look: &Look<'
 /// The pod that runs what the spec now says.
 fn current<'a>(look: &'a Look<'_>) -> Option<&'a PodView> {
     let (_, hash) = look.validated.ok()?;
-    look.pods.iter().find(|pod| pod.ip().is_some() && pod.config_hash.as_deref() == Some(hash))
+    look.pods
+        .iter()
+        .find(|pod| pod.ip().is_some() && pod.config_hash.as_deref() == Some(hash))
 }
 
 fn account(
@@ -131,9 +139,10 @@ fn account(
     }
     let row = health::row(situation);
     let why = match (situation, finding) {
-        (Situation::Paused, _) => {
-            (Reason::Paused, "paused: no pod runs, the session stays at the MQTT broker and queues there".to_owned())
-        }
+        (Situation::Paused, _) => (
+            Reason::Paused,
+            "paused: no pod runs, the session stays at the MQTT broker and queues there".to_owned(),
+        ),
         (Situation::Following | Situation::CatchingUp | Situation::FallingBehind, _) => {
             (Reason::Following, format!("subscribed: {}", filters(object)))
         }
@@ -145,7 +154,11 @@ fn account(
         row,
         why,
         stopped: None,
-        connected: if facts.paused { Told::new(None, Reason::Paused, "") } else { connected },
+        connected: if facts.paused {
+            Told::new(None, Reason::Paused, "")
+        } else {
+            connected
+        },
         keeping_up: None,
         lossless: lossless(object, progress, old),
     }
@@ -163,7 +176,10 @@ fn starting_message(look: &Look<'_>) -> String {
         [] => "waiting for the pod to be created".to_owned(),
         [pod, ..] if pod.ip().is_none() => format!("waiting for pod {} to start", pod.name),
         [pod, ..] if current(look).is_none() => {
-            format!("waiting for pod {} to start anew with the present configuration", pod.name)
+            format!(
+                "waiting for pod {} to start anew with the present configuration",
+                pod.name
+            )
         }
         [pod, ..] => match look.sample.map(|s| &s.progress) {
             Some(Err(why)) => format!("the progress of pod {} cannot be read: {why}", pod.name),
@@ -175,13 +191,22 @@ fn starting_message(look: &Look<'_>) -> String {
 /// Since when this generation has been on its way: what the condition Reconciling remembers across restarts.
 fn starting_since(object: &BridgePipeline, old: &BridgePipelineStatus, now: Timestamp) -> Timestamp {
     let of_this_generation = |c: &&Condition| c.observed_generation == object.meta().generation;
-    let condition = |type_: &str| old.conditions.iter().filter(of_this_generation).find(|c| c.type_ == type_);
+    let condition = |type_: &str| {
+        old.conditions
+            .iter()
+            .filter(of_this_generation)
+            .find(|c| c.type_ == type_)
+    };
     if let Some(reconciling) = condition(condition_type::RECONCILING) {
         return reconciling.last_transition_time.0;
     }
     // Already stalled for being too long on its way: it does not begin anew.
     let stalled = condition(condition_type::STALLED);
-    if stalled.is_some_and(|c| c.reason == Reason::Starting.as_str()) { Timestamp::MIN } else { now }
+    if stalled.is_some_and(|c| c.reason == Reason::Starting.as_str()) {
+        Timestamp::MIN
+    } else {
+        now
+    }
 }
 
 /// Something that is wrong.
@@ -194,7 +219,11 @@ struct Finding {
 
 impl Finding {
     fn new(blocks: bool, reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), blocks }
+        Self {
+            reason,
+            message: message.into(),
+            blocks,
+        }
     }
 }
 
@@ -206,7 +235,11 @@ fn finding(memory: &mut Memory, look: &Look<'_>, progress: Option<&BridgeProgres
     if let Some((reason, message)) = &look.stopped_by
         && progress.is_none()
     {
-        return Some(Finding::new(*reason == Reason::OwnershipConflict, *reason, message));
+        return Some(Finding::new(
+            *reason == Reason::OwnershipConflict,
+            *reason,
+            message,
+        ));
     }
     if let Some(finding) = pods_finding(memory, look) {
         return Some(finding);
@@ -217,10 +250,17 @@ fn finding(memory: &mut Memory, look: &Look<'_>, progress: Option<&BridgeProgres
             missing @ (Reason::TopicMissing | Reason::KafkaError) => missing,
             _ => Reason::MessageRefused,
         };
-        let message = format!("the message at the head, on {}, does not pass: {}", head.mqtt_topic, head.message);
+        let message = format!(
+            "the message at the head, on {}, does not pass: {}",
+            head.mqtt_topic, head.message
+        );
         return Some(Finding::new(false, reason, message));
     }
-    let problem = |component| progress.problem(component).map(|p| (reason(p.reason), p.message.clone()));
+    let problem = |component| {
+        progress
+            .problem(component)
+            .map(|p| (reason(p.reason), p.message.clone()))
+    };
     if let Some((reason, message)) = problem(Component::Subscriptions) {
         return Some(Finding::new(true, reason, message));
     }
@@ -277,22 +317,41 @@ fn observation(sample: &Sample, progress: Option<&BridgeProgress>) -> Observatio
 
 fn connected(look: &Look<'_>, progress: Option<&BridgeProgress>) -> Told {
     let Some(progress) = progress else {
-        let running = look.pods.iter().any(|p| matches!(p.state, PodState::Running { .. }));
-        let reason = if running { Reason::Starting } else { Reason::PodsUnavailable };
+        let running = look
+            .pods
+            .iter()
+            .any(|p| matches!(p.state, PodState::Running { .. }));
+        let reason = if running {
+            Reason::Starting
+        } else {
+            Reason::PodsUnavailable
+        };
         return Told::new(None, reason, starting_message(look));
     };
     let sides = [
-        (Component::Mqtt, progress.mqtt.connected_since, Reason::MqttUnreachable, "MQTT"),
-        (Component::Kafka, progress.kafka.connected_since, Reason::KafkaUnreachable, "Kafka"),
+        (
+            Component::Mqtt,
+            progress.mqtt.connected_since,
+            Reason::MqttUnreachable,
+            "MQTT",
+        ),
+        (
+            Component::Kafka,
+            progress.kafka.connected_since,
+            Reason::KafkaUnreachable,
+            "Kafka",
+        ),
     ];
     for (component, since, fallback, name) in sides {
         if since.is_some() {
             continue;
         }
         return match progress.problem(component) {
-            Some(problem) => {
-                Told::new(Some(false), reason(problem.reason), format!("{} (since {})", problem.message, problem.since))
-            }
+            Some(problem) => Told::new(
+                Some(false),
+                reason(problem.reason),
+                format!("{} (since {})", problem.message, problem.since),
+            ),
             None => Told::new(Some(false), fallback, format!("connecting to {name}")),
         };
     }
@@ -311,19 +370,37 @@ fn lossless(object: &BridgePipeline, progress: Option<&BridgeProgress>, old: &Br
     match (now, before) {
         (Some(Lossless::No(loss)), _) => told(Some(false), &loss),
         // What is surely lost outweighs what may be.
-        (Some(Lossless::Unknown(loss)), before) if before.is_none_or(|c| c.status != "False") => told(None, &loss),
+        (Some(Lossless::Unknown(loss)), before) if before.is_none_or(|c| c.status != "False") => {
+            told(None, &loss)
+        }
         (_, Some(before)) => {
-            let reason = LOSSES.iter().copied().find(|r| r.as_str() == before.reason).unwrap_or(Reason::SessionLost);
-            let status = if before.status == "False" { Some(false) } else { None };
+            let reason = LOSSES
+                .iter()
+                .copied()
+                .find(|r| r.as_str() == before.reason)
+                .unwrap_or(Reason::SessionLost);
+            let status = if before.status == "False" {
+                Some(false)
+            } else {
+                None
+            };
             Told::new(status, reason, &before.message)
         }
-        (Some(_), None) => Told::new(Some(true), Reason::NothingLost, "nothing acknowledged is known to be lost"),
+        (Some(_), None) => Told::new(
+            Some(true),
+            Reason::NothingLost,
+            "nothing acknowledged is known to be lost",
+        ),
         (None, None) => Told::new(None, Reason::Starting, "the bridge has not reported yet"),
     }
 }
 
 /// Reasons of `Lossless` that tell of a loss.
-const LOSSES: [Reason; 3] = [Reason::PayloadTooLarge, Reason::BrokerDroppedMessages, Reason::SessionLost];
+const LOSSES: [Reason; 3] = [
+    Reason::PayloadTooLarge,
+    Reason::BrokerDroppedMessages,
+    Reason::SessionLost,
+];
 
 fn lag(progress: &BridgeProgress) -> BridgeLag {
     let in_flight = &progress.in_flight;
@@ -341,34 +418,45 @@ fn subscriptions(
     old: &BridgePipelineStatus,
     progress: Option<&BridgeProgress>,
 ) -> Vec<SubscriptionStatus> {
-    let granted = |filter: &str| progress.and_then(|p| p.mqtt.subscriptions.iter().find(|s| s.filter == filter));
+    let granted =
+        |filter: &str| progress.and_then(|p| p.mqtt.subscriptions.iter().find(|s| s.filter == filter));
     let known = |filter: &str| old.subscriptions.iter().find(|s| s.filter == filter);
-    let wanted = object.spec.mqtt.subscriptions.iter().map(|s| match granted(&s.filter) {
-        Some(seen) => SubscriptionStatus {
-            filter: s.filter.clone(),
-            granted_qos: seen.granted_qos.map(i32::from),
-            message: seen.refused.clone(),
-        },
-        // Nobody could be asked: the session holds what it held.
-        None => known(&s.filter).cloned().unwrap_or(SubscriptionStatus {
-            filter: s.filter.clone(),
-            granted_qos: None,
-            message: None,
-        }),
-    });
+    let wanted = object
+        .spec
+        .mqtt
+        .subscriptions
+        .iter()
+        .map(|s| match granted(&s.filter) {
+            Some(seen) => SubscriptionStatus {
+                filter: s.filter.clone(),
+                granted_qos: seen.granted_qos.map(i32::from),
+                message: seen.refused.clone(),
+            },
+            // Nobody could be asked: the session holds what it held.
+            None => known(&s.filter).cloned().unwrap_or(SubscriptionStatus {
+                filter: s.filter.clone(),
+                granted_qos: None,
+                message: None,
+            }),
+        });
     let gone = |filter: &String| progress.is_some_and(|p| p.mqtt.unsubscribed.contains(filter));
-    let stale = stale_filters(object, &old.subscriptions).into_iter().filter(|filter| !gone(filter)).map(|filter| {
-        SubscriptionStatus {
+    let stale = stale_filters(object, &old.subscriptions)
+        .into_iter()
+        .filter(|filter| !gone(filter))
+        .map(|filter| SubscriptionStatus {
             filter,
             granted_qos: None,
             message: Some("no longer in the spec; being unsubscribed".to_owned()),
-        }
-    });
+        });
     // The schema's bound; the oldest filters, which are the spec's, come first.
     wanted.chain(stale).take(100).collect()
 }
 
-fn effective(object: &BridgePipeline, look: &Look<'_>, old: &BridgePipelineStatus) -> EffectiveBridgePipeline {
+fn effective(
+    object: &BridgePipeline,
+    look: &Look<'_>,
+    old: &BridgePipelineStatus,
+) -> EffectiveBridgePipeline {
     match look.validated {
         Ok((bridge, _)) => EffectiveBridgePipeline {
             client_id: bridge.config.mqtt.client_id.clone(),

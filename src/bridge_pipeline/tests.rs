@@ -45,12 +45,22 @@ pub(super) fn validated(object: &BridgePipeline) -> ValidatedBridge {
 
 pub(super) fn objects(object: &BridgePipeline) -> Objects {
     let peers = [
-        Peer::Brokers { cluster: "munich".into(), port: 9092 },
+        Peer::Brokers {
+            cluster: "munich".into(),
+            port: 9092,
+        },
         Peer::Pods {
             namespace: "factory".into(),
             labels: [("app".to_owned(), "mosquitto".to_owned())].into(),
             port: PodPort::Name("mqtts".into()),
         },
     ];
-    build(object, &validated(object), &Options::default(), &peers.into(), &[].into()).unwrap()
+    build(
+        object,
+        &validated(object),
+        &Options::default(),
+        &peers.into(),
+        &[].into(),
+    )
+    .unwrap()
 }

@@ -47,14 +47,27 @@ pub(super) struct MqttFiles {
 pub(super) fn client_id(object: &BridgePipeline) -> String {
     match object.spec.mqtt.client_id.as_deref() {
         Some(id) if !id.is_empty() => id.to_owned(),
-        _ => format!("tributary.{}.{}", object.namespace().unwrap_or_default(), object.name_any()),
+        _ => format!(
+            "tributary.{}.{}",
+            object.namespace().unwrap_or_default(),
+            object.name_any()
+        ),
     }
 }
 
 /// Filters that the session still holds although the spec no longer asks for them.
 pub(super) fn stale_filters(object: &BridgePipeline, held: &[SubscriptionStatus]) -> Vec<String> {
-    let wanted: BTreeSet<_> = object.spec.mqtt.subscriptions.iter().map(|s| s.filter.as_str()).collect();
-    held.iter().map(|s| s.filter.clone()).filter(|filter| !wanted.contains(filter.as_str())).collect()
+    let wanted: BTreeSet<_> = object
+        .spec
+        .mqtt
+        .subscriptions
+        .iter()
+        .map(|s| s.filter.as_str())
+        .collect();
+    held.iter()
+        .map(|s| s.filter.clone())
+        .filter(|filter| !wanted.contains(filter.as_str()))
+        .collect()
 }
 
 /// Builds the configuration and asks the bridge's own questions about it.
@@ -95,19 +108,32 @@ pub(super) fn validate(
                 .mqtt
                 .subscriptions
                 .iter()
-                .map(|s| SubscriptionConfig { filter: s.filter.clone(), qos: u8::try_from(s.qos).unwrap_or(u8::MAX) })
+                .map(|s| SubscriptionConfig {
+                    filter: s.filter.clone(),
+                    qos: u8::try_from(s.qos).unwrap_or(u8::MAX),
+                })
                 .collect(),
             unsubscribe: stale_filters(object, held),
         },
         kafka: kafka.file.clone(),
         routes: spec.routes.iter().map(route).collect(),
-        dead_letter: spec.dead_letter.as_ref().map(|d| DeadLetterConfig { topic: d.topic.clone() }),
+        dead_letter: spec.dead_letter.as_ref().map(|d| DeadLetterConfig {
+            topic: d.topic.clone(),
+        }),
         limits: LimitsConfig::default(),
         telemetry: TelemetryConfig::default(),
     };
     problems.extend(config.validate().into_iter().map(|error| {
-        let field = error.field.replace("mqtt.sessionExpirySeconds", "mqtt.session.expiry");
-        Problem::new(Reason::InvalidSpec, format!("spec.{field}"), error.value, error.why, error.remedy)
+        let field = error
+            .field
+            .replace("mqtt.sessionExpirySeconds", "mqtt.session.expiry");
+        Problem::new(
+            Reason::InvalidSpec,
+            format!("spec.{field}"),
+            error.value,
+            error.why,
+            error.remedy,
+        )
     }));
     if !problems.is_empty() {
         return Err(problems);
@@ -141,7 +167,10 @@ fn session(object: &BridgePipeline) -> Result<(Option<String>, Option<u32>), Pro
     if mqtt.protocol == MqttProtocol::V311 {
         return Ok((None, None));
     }
-    let text = mqtt.session.as_ref().map_or(DEFAULT_EXPIRY, |s| s.expiry.0.as_str());
+    let text = mqtt
+        .session
+        .as_ref()
+        .map_or(DEFAULT_EXPIRY, |s| s.expiry.0.as_str());
     let problem = |why: &str, remedy: &str| {
         Problem::new(Reason::InvalidSpec, "spec.mqtt.session.expiry", text, why, remedy)
     };
@@ -155,7 +184,10 @@ fn session(object: &BridgePipeline) -> Result<(Option<String>, Option<u32>), Pro
         ));
     }
     // 4294967295 means for ever (MQTT 5 section 3.1.2.11.2), which is longer than what is beyond it.
-    Ok((Some(text.to_owned()), Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX))))
+    Ok((
+        Some(text.to_owned()),
+        Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
+    ))
 }
 
 /// What of the credentials the spec asks for, as files; what is missing in the spec itself.
@@ -174,9 +206,10 @@ pub(super) fn mqtt_files(object: &BridgePipeline) -> Result<MqttFiles, Problem> 
     let authentication = match mqtt.authentication.type_ {
         MqttAuthenticationType::None => MqttAuthenticationFile::None {},
         MqttAuthenticationType::Password => {
-            let (Some(username), Some(secret)) =
-                (&mqtt.authentication.username, &mqtt.authentication.password_secret_ref)
-            else {
+            let (Some(username), Some(secret)) = (
+                &mqtt.authentication.username,
+                &mqtt.authentication.password_secret_ref,
+            ) else {
                 return Err(missing("username and passwordSecretRef"));
             };
             MqttAuthenticationFile::Password {
@@ -185,9 +218,10 @@ pub(super) fn mqtt_files(object: &BridgePipeline) -> Result<MqttFiles, Problem> 
             }
         }
         MqttAuthenticationType::Mtls => {
-            let (Some(certificate), Some(key)) =
-                (&mqtt.authentication.certificate_secret_ref, &mqtt.authentication.key_secret_ref)
-            else {
+            let (Some(certificate), Some(key)) = (
+                &mqtt.authentication.certificate_secret_ref,
+                &mqtt.authentication.key_secret_ref,
+            ) else {
                 return Err(missing("certificateSecretRef and keySecretRef"));
             };
             MqttAuthenticationFile::Mtls {
@@ -199,10 +233,19 @@ pub(super) fn mqtt_files(object: &BridgePipeline) -> Result<MqttFiles, Problem> 
     let tls = match mqtt.tls.mode {
         crate::api::ClientTlsMode::Disabled => MqttTlsFile::Disabled {},
         crate::api::ClientTlsMode::Verify => MqttTlsFile::Verify {
-            ca_file: mqtt.tls.ca.as_ref().and_then(|ca| mounts.ca(ca, "ca.crt")).map(Into::into),
+            ca_file: mqtt
+                .tls
+                .ca
+                .as_ref()
+                .and_then(|ca| mounts.ca(ca, "ca.crt"))
+                .map(Into::into),
         },
     };
-    Ok(MqttFiles { authentication, tls, mounts })
+    Ok(MqttFiles {
+        authentication,
+        tls,
+        mounts,
+    })
 }
 
 #[cfg(test)]

@@ -167,16 +167,30 @@ impl Context {
         let kind = T::kind(&()).into_owned();
         let what = || format!("{kind} {namespace}/{name}");
         let api = self.api::<T>(&namespace);
-        let read = self.call(|| format!("read {}", what()), api.get_metadata_opt(name)).await?;
-        let Some(meta) = read.map(|found| found.metadata) else { return Ok(Applied::Unchanged) };
+        let read = self
+            .call(|| format!("read {}", what()), api.get_metadata_opt(name))
+            .await?;
+        let Some(meta) = read.map(|found| found.metadata) else {
+            return Ok(Applied::Unchanged);
+        };
         if controller_of(&meta).map(|o| o.uid.as_str()) != owner.meta().uid.as_deref() {
             return Ok(Applied::Unchanged);
         }
         let patch = Patch::Merge(serde_json::json!({ "spec": { "replicas": 0 } }));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let patched = api.patch_metadata(name, &params, &patch);
-        let after = self.call(|| format!("scale {} to zero", what()), patched).await?.metadata;
-        Ok(if after.resource_version == meta.resource_version { Applied::Unchanged } else { Applied::Written })
+        let after = self
+            .call(|| format!("scale {} to zero", what()), patched)
+            .await?
+            .metadata;
+        Ok(if after.resource_version == meta.resource_version {
+            Applied::Unchanged
+        } else {
+            Applied::Written
+        })
     }
 
     /// Drops what is remembered of watched objects that no longer exist.

@@ -28,7 +28,12 @@ impl BrokerPorts {
     /// Of the Kafka behind this connection.
     #[must_use]
     pub const fn new(connection: KafkaConnection) -> Self {
-        Self { connection, admin: None, known: BTreeSet::new(), asked: None }
+        Self {
+            connection,
+            admin: None,
+            known: BTreeSet::new(),
+            asked: None,
+        }
     }
 
     /// The ports; empty as long as Kafka has not answered.
@@ -68,9 +73,11 @@ impl Context {
     /// Whom a pod calls that speaks to this Kafka, as far as the spec says.
     pub async fn kafka_peers(&self, namespace: &str, kafka: &KafkaPeer) -> BTreeSet<Peer> {
         match kafka {
-            KafkaPeer::Cluster { name, port } => {
-                [Peer::Brokers { cluster: name.clone(), port: *port }].into()
-            }
+            KafkaPeer::Cluster { name, port } => [Peer::Brokers {
+                cluster: name.clone(),
+                port: *port,
+            }]
+            .into(),
             KafkaPeer::External { addresses } => {
                 let mut peers = BTreeSet::new();
                 for address in addresses {

@@ -43,10 +43,13 @@ impl Conditions {
             Some(false) => "False",
             None => "Unknown",
         };
+        // A new generation is new work: the ten minutes of the verdict's table count from there.
+        let same_work =
+            |c: &Condition| type_ != condition_type::RECONCILING || c.observed_generation == self.generation;
         let since = self
             .previous
             .iter()
-            .find(|c| c.type_ == type_ && c.status == status);
+            .find(|c| c.type_ == type_ && c.status == status && same_work(c));
         let condition = Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),

@@ -82,7 +82,10 @@ fn bridges(encoder: &mut DescriptorEncoder<'_>, all: &BTreeMap<ObjectKey, Figure
     }
     let help = "Times that the MQTT broker no longer had a bridge's session";
     let mut family = encoder.encode_descriptor("bridge_sessions_lost", help, None, MetricType::Counter)?;
-    for (key, figures) in all.iter().filter(|(_, f)| f.in_flight.is_some() || f.sessions_lost > 0) {
+    for (key, figures) in all
+        .iter()
+        .filter(|(_, f)| f.in_flight.is_some() || f.sessions_lost > 0)
+    {
         ConstCounter::new(figures.sessions_lost).encode(family.encode_family(&named(key, &[]))?)?;
     }
     Ok(())
@@ -94,7 +97,11 @@ fn links(encoder: &mut DescriptorEncoder<'_>, all: &BTreeMap<ObjectKey, Figures>
     for (key, figures) in all {
         for (topic, partition, value) in &figures.partitions {
             let partition = partition.to_string();
-            gauge(&mut family, &named(key, &[("topic", topic), ("partition", &partition)]), *value)?;
+            gauge(
+                &mut family,
+                &named(key, &[("topic", topic), ("partition", &partition)]),
+                *value,
+            )?;
         }
     }
     let help = "Age of the oldest record of a topic that is missing on the target";
@@ -105,8 +112,20 @@ fn links(encoder: &mut DescriptorEncoder<'_>, all: &BTreeMap<ObjectKey, Figures>
         }
     }
     let ages = |f: &Figures| f.position_age;
-    each(encoder, "link_position_age_seconds", "Age of the positions that the lag is measured from", all, ages)?;
-    each(encoder, "link_catch_up_seconds", "Forecast of when the lag is gone", all, |f| f.catch_up)
+    each(
+        encoder,
+        "link_position_age_seconds",
+        "Age of the positions that the lag is measured from",
+        all,
+        ages,
+    )?;
+    each(
+        encoder,
+        "link_catch_up_seconds",
+        "Forecast of when the lag is gone",
+        all,
+        |f| f.catch_up,
+    )
 }
 
 fn each(
@@ -153,7 +172,8 @@ mod tests {
         };
         let labels = r#"namespace="factory",name="to-eu""#;
         let lag = format!(r#"tributary_link_lag_offsets{{{labels},topic="telemetry",partition="3"}} 42"#);
-        let verdict = format!(r#"tributary_verdict{{{labels},kind="ReplicationLink",verdict="CatchingUp"}} 1"#);
+        let verdict =
+            format!(r#"tributary_verdict{{{labels},kind="ReplicationLink",verdict="CatchingUp"}} 1"#);
         assert!(text().contains(&lag) && text().contains(&verdict), "{}", text());
         metrics.forget_figures(&key);
         assert!(!text().contains("to-eu"), "{}", text());
@@ -165,10 +185,20 @@ mod tests {
         let metrics = Metrics::register(&mut registry);
         let key = ObjectKey::new("BridgePipeline", "factory", "machines");
         for lost in [0, 2, 1] {
-            metrics.figures(&key, Figures { in_flight: Some(0), sessions_lost: lost, ..Figures::default() });
+            metrics.figures(
+                &key,
+                Figures {
+                    in_flight: Some(0),
+                    sessions_lost: lost,
+                    ..Figures::default()
+                },
+            );
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        assert!(text.contains(r#"bridge_sessions_lost_total{namespace="factory",name="machines"} 3"#), "{text}");
+        assert!(
+            text.contains(r#"bridge_sessions_lost_total{namespace="factory",name="machines"} 3"#),
+            "{text}"
+        );
     }
 }

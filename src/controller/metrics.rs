@@ -171,14 +171,22 @@ impl Metrics {
 
     /// Drops the figures of an object that is gone.
     pub fn forget_figures(&self, key: &ObjectKey) {
-        self.0.figures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0
+            .figures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 
     /// Whether this process reconciles; one that no longer does shows no objects.
     pub fn leader(&self, leads: bool) {
         self.0.leader.set(leads.into());
         if !leads {
-            self.0.figures.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.0
+                .figures
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             self.0.conditions.clear();
         }
     }

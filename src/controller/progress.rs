@@ -110,11 +110,7 @@ async fn get(address: SocketAddr) -> Result<Bytes, ProgressError> {
             return Err(answer(address, &format!("status {}", response.status())));
         }
         let body = Limited::new(response.into_body(), MAX_BYTES);
-        Ok(body
-            .collect()
-            .await
-            .map_err(|e| answer(address, &e))?
-            .to_bytes())
+        Ok(body.collect().await.map_err(|e| answer(address, &e))?.to_bytes())
     };
     // The connection has to be driven beside the exchange; it ends with it.
     tokio::select! {

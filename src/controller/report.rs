@@ -19,7 +19,11 @@ pub struct Told {
 impl Told {
     /// Builds one.
     pub fn new(status: Option<bool>, reason: Reason, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into() }
+        Self {
+            status,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -44,7 +48,11 @@ impl Account {
     /// Writes the conditions.
     pub fn tell(&self, conditions: &mut Conditions) {
         let (reason, message) = self.stopped.as_ref().unwrap_or(&self.why);
-        let ready = if self.stopped.is_some() { ReadyStatus::False } else { self.row.ready };
+        let ready = if self.stopped.is_some() {
+            ReadyStatus::False
+        } else {
+            self.row.ready
+        };
         conditions.set(condition_type::READY, ready.as_bool(), *reason, message);
         set(conditions, condition_type::CONNECTED, &self.connected);
         if let Some(told) = &self.keeping_up {

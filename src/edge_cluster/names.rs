@@ -46,11 +46,6 @@ pub fn config_prefix(name: &str) -> String {
     format!("{name}-kafka-config-")
 }
 
-/// A broker's volume claim, as the StatefulSet names it.
-pub fn claim(name: &str, id: i32) -> String {
-    format!("{}-{name}-kafka-{id}", super::build::DATA_VOLUME)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,12 @@ use crate::controller::Options;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A namespace to look after, repeatable; without any, all namespaces
-    #[arg(long = "namespace", env = "TRIBUTARY_NAMESPACES", value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long = "namespace",
+        env = "TRIBUTARY_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
     namespaces: Vec<String>,
     /// Image of bridges, replicators and the brokers' init containers: this program's own
     #[arg(long, env = "TRIBUTARY_IMAGE", default_value_t = Options::default().image)]
@@ -51,7 +56,12 @@ pub struct Args {
     )]
     concurrency: u16,
     /// Address of /metrics, /healthz and /readyz
-    #[arg(long, env = "TRIBUTARY_LISTEN", default_value = "0.0.0.0:9404", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "TRIBUTARY_LISTEN",
+        default_value = "0.0.0.0:9404",
+        value_name = "ADDRESS"
+    )]
     pub(super) listen: SocketAddr,
     /// The operator's own namespace, where its Lease is; without it, that of the kubeconfig or service account
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
@@ -64,7 +74,8 @@ pub struct Args {
 impl Args {
     pub(super) fn options(&self, default_namespace: &str) -> Options {
         Options {
-            namespaces: Some(self.namespaces.iter().cloned().collect()).filter(|_| !self.namespaces.is_empty()),
+            namespaces: Some(self.namespaces.iter().cloned().collect())
+                .filter(|_| !self.namespaces.is_empty()),
             image: self.image.clone(),
             kafka_image: self.kafka_image.clone(),
             image_pull_policy: self.image_pull_policy.clone(),
@@ -72,14 +83,21 @@ impl Args {
             sample_interval: self.sample_interval,
             status_refresh: self.status_refresh,
             concurrency: self.concurrency,
-            operator_namespace: self.operator_namespace.clone().unwrap_or_else(|| default_namespace.to_owned()),
+            operator_namespace: self
+                .operator_namespace
+                .clone()
+                .unwrap_or_else(|| default_namespace.to_owned()),
             metrics_namespaces: self.metrics_namespaces.iter().cloned().collect(),
         }
     }
 
     /// Differs between processes, also when two of one name follow each other.
     pub(super) fn identity(&self) -> String {
-        let name = self.pod_name.clone().or_else(host_name).unwrap_or_else(|| "tributary".to_owned());
+        let name = self
+            .pod_name
+            .clone()
+            .or_else(host_name)
+            .unwrap_or_else(|| "tributary".to_owned());
         format!("{name}_{}", uuid::Uuid::new_v4())
     }
 }
@@ -100,7 +118,9 @@ fn status_refresh(text: &str) -> Result<Duration, String> {
 fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     let duration = crate::api::Duration(text.to_owned()).to_std();
     let fits = |d: &Duration| (Duration::from_secs(least)..=Duration::from_secs(most)).contains(d);
-    duration.filter(fits).ok_or_else(|| format!("give {least}s to {most}s"))
+    duration
+        .filter(fits)
+        .ok_or_else(|| format!("give {least}s to {most}s"))
 }
 
 #[cfg(test)]
@@ -116,14 +136,22 @@ mod tests {
 
     fn options(flags: &[&str]) -> Result<Options, String> {
         let flags = ["operator"].iter().chain(flags);
-        Cli::try_parse_from(flags).map(|cli| cli.args.options("here")).map_err(|e| e.to_string())
+        Cli::try_parse_from(flags)
+            .map(|cli| cli.args.options("here"))
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn without_flags_all_namespaces_are_looked_after_with_the_documented_defaults() {
         let options = options(&[]).unwrap();
         assert_eq!(options.namespaces, None);
-        assert_eq!((options.sample_interval.as_secs(), options.status_refresh.as_secs()), (10, 60));
+        assert_eq!(
+            (
+                options.sample_interval.as_secs(),
+                options.status_refresh.as_secs()
+            ),
+            (10, 60)
+        );
         assert_eq!(options.concurrency, 16);
     }
 
@@ -149,10 +177,18 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_refused_with_the_bounds() {
-        for flag in ["--sample-interval=0s", "--sample-interval=5m", "--sample-interval=soon"] {
+        for flag in [
+            "--sample-interval=0s",
+            "--sample-interval=5m",
+            "--sample-interval=soon",
+        ] {
             assert!(options(&[flag]).unwrap_err().contains("give 1s to 60s"), "{flag}");
         }
-        assert!(options(&["--status-refresh=180s"]).unwrap_err().contains("give 10s to 120s"));
+        assert!(
+            options(&["--status-refresh=180s"])
+                .unwrap_err()
+                .contains("give 10s to 120s")
+        );
         assert!(options(&["--concurrency=0"]).is_err());
     }
 

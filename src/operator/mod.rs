@@ -11,7 +11,9 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge_pipeline::BridgePipelines;
-use crate::controller::{Clock, Election, ElectionTiming, Leadership, Metrics, Options, Runtime, SystemClock};
+use crate::controller::{
+    Clock, Election, ElectionTiming, Leadership, Metrics, Options, Runtime, SystemClock,
+};
 use crate::edge_cluster::EdgeClusters;
 use crate::replication_link::ReplicationLinks;
 use crate::telemetry::{HttpError, HttpServer, shutdown_token};
@@ -61,7 +63,10 @@ pub struct Operator {
 
 impl std::fmt::Debug for Operator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Operator").field("identity", &self.identity).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Operator")
+            .field("identity", &self.identity)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,9 +96,19 @@ impl Operator {
                     instance: self.identity.clone(),
                     ready: Arc::clone(&self.ready),
                 };
-                let (edge, bridges, links) =
-                    (EdgeClusters::new(), BridgePipelines::default(), ReplicationLinks::default());
-                Box::pin(crate::controller::run(runtime, edge, bridges, links, stop.clone())).await;
+                let (edge, bridges, links) = (
+                    EdgeClusters::new(),
+                    BridgePipelines::default(),
+                    ReplicationLinks::default(),
+                );
+                Box::pin(crate::controller::run(
+                    runtime,
+                    edge,
+                    bridges,
+                    links,
+                    stop.clone(),
+                ))
+                .await;
             };
             let ended = Box::pin(election.lead(&stop, term)).await;
             // Whoever leads next shows the figures.

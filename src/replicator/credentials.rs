@@ -68,8 +68,9 @@ impl Watch {
         }
         loop {
             tokio::time::sleep_until(self.due).await;
-            self.due = Instant::now() + EVERY;
             let now = digest(self.files.clone()).await;
+            // Only now: a wait that was cut short while the files were read must read them at once the next time.
+            self.due = Instant::now() + EVERY;
             if now != self.seen {
                 self.seen = now;
                 return;

@@ -21,13 +21,6 @@ pub(super) struct Store {
 #[error("positions were not stored: {0}")]
 pub(super) struct StoreError(#[source] KafkaError);
 
-impl StoreError {
-    /// The code of Kafka or librdkafka.
-    pub(super) fn code(&self) -> Option<RDKafkaErrorCode> {
-        self.0.rdkafka_error_code()
-    }
-}
-
 impl Store {
     /// Builds the client; no broker is asked for anything yet.
     pub(super) fn new(target: &KafkaConnection) -> Result<Self, StoreError> {

@@ -44,8 +44,14 @@ fn the_pod_is_restricted_has_no_token_and_is_bounded() {
     assert_eq!(security.allow_privilege_escalation, Some(false));
     assert_eq!(security.read_only_root_filesystem, Some(true));
     assert_eq!(security.capabilities.unwrap().drop, Some(vec!["ALL".into()]));
-    assert_eq!(container.resources.clone().unwrap().limits.unwrap()["memory"].0, "128Mi");
-    assert_eq!(container.args.clone().unwrap(), ["bridge", "--config", "/etc/tributary/config/bridge.yaml"]);
+    assert_eq!(
+        container.resources.clone().unwrap().limits.unwrap()["memory"].0,
+        "128Mi"
+    );
+    assert_eq!(
+        container.args.clone().unwrap(),
+        ["bridge", "--config", "/etc/tributary/config/bridge.yaml"]
+    );
 }
 
 #[test]
@@ -72,11 +78,17 @@ fn a_changed_route_starts_the_pod_anew_and_a_filter_to_unsubscribe_does_not() {
     assert_ne!(hash(&objects(&routed)), hash(&base));
     let mut stale = object();
     stale.status = Some(BridgePipelineStatus {
-        subscriptions: vec![SubscriptionStatus { filter: "old/#".into(), ..Default::default() }],
+        subscriptions: vec![SubscriptionStatus {
+            filter: "old/#".into(),
+            ..Default::default()
+        }],
         ..Default::default()
     });
     let stale = objects(&stale);
-    assert_ne!(stale.config_map, base.config_map, "the pod learns of it at its next start");
+    assert_ne!(
+        stale.config_map, base.config_map,
+        "the pod learns of it at its next start"
+    );
     assert_eq!(hash(&stale), hash(&base));
 }
 
@@ -95,18 +107,26 @@ fn the_network_policy_lets_out_to_dns_and_the_peers_and_in_only_the_operator() {
     let int = IntOrString::Int;
     let name = IntOrString::String("mqtts".into());
     assert_eq!(ports, [int(53), int(1053), int(5353), int(53), int(9092), name]);
-    assert!(egress.iter().all(|rule| rule.to.is_some()), "nothing is open to anywhere");
+    assert!(
+        egress.iter().all(|rule| rule.to.is_some()),
+        "nothing is open to anywhere"
+    );
 }
 
 #[test]
 fn broker_ports_that_were_learnt_are_open_and_noted_for_the_time_of_a_cut() {
     let owner = object();
     let bridge = super::super::tests::validated(&owner);
-    let anywhere = Peer::Anywhere { ports: [31092].into() };
+    let anywhere = Peer::Anywhere {
+        ports: [31092].into(),
+    };
     let ports: BTreeSet<u16> = [31093, 31094].into();
     let built = build(&owner, &bridge, &Options::default(), &[anywhere].into(), &ports).unwrap();
     let meta = &built.network_policy.metadata;
-    assert_eq!(crate::controller::noted_broker_ports(meta.annotations.as_ref()), ports);
+    assert_eq!(
+        crate::controller::noted_broker_ports(meta.annotations.as_ref()),
+        ports
+    );
     let egress = built.network_policy.spec.unwrap().egress.unwrap();
     assert_eq!(egress.last().unwrap().ports.as_ref().unwrap().len(), 2);
 }
@@ -116,5 +136,8 @@ fn nothing_of_argo_cd_s_own_labels_is_set() {
     let objects = objects(&object());
     let labels = objects.stateful_set.metadata.labels.unwrap();
     assert!(!labels.contains_key("app.kubernetes.io/instance"));
-    assert_eq!(objects.stateful_set.metadata.owner_references.unwrap()[0].block_owner_deletion, None);
+    assert_eq!(
+        objects.stateful_set.metadata.owner_references.unwrap()[0].block_owner_deletion,
+        None
+    );
 }

@@ -30,7 +30,10 @@ fn progress(second: i64) -> BridgeProgress {
             }],
             ..MqttProgress::default()
         },
-        kafka: KafkaProgress { connected_since: Some(at(0)), ..KafkaProgress::default() },
+        kafka: KafkaProgress {
+            connected_since: Some(at(0)),
+            ..KafkaProgress::default()
+        },
         counters: Counters::default(),
         in_flight: InFlight::default(),
         head_of_line: None,
@@ -41,11 +44,19 @@ fn progress(second: i64) -> BridgeProgress {
 }
 
 fn pod(state: PodState) -> PodView {
-    PodView { name: "machines-bridge-0".into(), state, config_hash: Some(HASH.into()), restarts: 0 }
+    PodView {
+        name: "machines-bridge-0".into(),
+        state,
+        config_hash: Some(HASH.into()),
+        restarts: 0,
+    }
 }
 
 fn running() -> PodView {
-    pod(PodState::Running { ip: "10.0.0.1".into(), ready: true })
+    pod(PodState::Running {
+        ip: "10.0.0.1".into(),
+        ready: true,
+    })
 }
 
 /// A bridge that is looked at again and again.
@@ -57,12 +68,20 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        Self { object: object(), memory: Memory::default(), lost: 0 }
+        Self {
+            object: object(),
+            memory: Memory::default(),
+            lost: 0,
+        }
     }
 
     fn look(&mut self, second: i64, pods: &[PodView], progress: Result<BridgeProgress, String>) -> &mut Self {
         let bridge = validated(&self.object);
-        let sample = Sample { at: at(second), progress, broker_ports: BTreeSet::new() };
+        let sample = Sample {
+            at: at(second),
+            progress,
+            broker_ports: BTreeSet::new(),
+        };
         self.with(&Look {
             now: at(second),
             validated: Ok((&bridge, HASH)),
@@ -91,7 +110,11 @@ impl Watched {
 
     fn expect(&self, type_: &str, status: &str, reason: Reason) -> String {
         let (is, why, message) = self.condition(type_).unwrap_or_else(|| panic!("no {type_}"));
-        assert_eq!((is.as_str(), why.as_str()), (status, reason.as_str()), "{type_}: {message}");
+        assert_eq!(
+            (is.as_str(), why.as_str()),
+            (status, reason.as_str()),
+            "{type_}: {message}"
+        );
         message
     }
 
@@ -101,7 +124,12 @@ impl Watched {
 }
 
 fn problem(component: Component, reason: bridge::Reason) -> BridgeProblem {
-    BridgeProblem { component, reason, message: "why and what to do".into(), since: at(0) }
+    BridgeProblem {
+        component,
+        reason,
+        message: "why and what to do".into(),
+        since: at(0),
+    }
 }
 
 #[test]
@@ -112,7 +140,10 @@ fn a_subscribed_bridge_is_ready_and_says_what_it_holds() {
     bridge.expect("Ready", "True", Reason::Following);
     bridge.expect("Connected", "True", Reason::Following);
     bridge.expect("Lossless", "True", Reason::NothingLost);
-    assert_eq!((bridge.condition("Reconciling"), bridge.condition("Stalled")), (None, None));
+    assert_eq!(
+        (bridge.condition("Reconciling"), bridge.condition("Stalled")),
+        (None, None)
+    );
     let status = bridge.object.status.unwrap();
     assert_eq!(status.subscriptions[0].granted_qos, Some(1));
     assert_eq!(status.effective.unwrap().client_id, "tributary.factory.machines");
@@ -161,7 +192,10 @@ fn a_new_generation_is_not_ready_before_a_pod_runs_it() {
     let mut bridge = Watched::new();
     bridge.following(10);
     bridge.object.metadata.generation = Some(4);
-    let old_pod = PodView { config_hash: Some("h0".into()), ..running() };
+    let old_pod = PodView {
+        config_hash: Some("h0".into()),
+        ..running()
+    };
     bridge.look(20, &[old_pod], Ok(progress(20)));
     let message = bridge.expect("Ready", "False", Reason::Starting);
     assert!(message.contains("start anew"), "{message}");
@@ -174,7 +208,10 @@ fn a_refused_subscription_is_told_with_its_code_and_stalls() {
     let mut refused = progress(10);
     refused.mqtt.subscriptions[0].granted_qos = None;
     refused.mqtt.subscriptions[0].refused = Some("0x87 not authorized".into());
-    refused.problems = vec![problem(Component::Subscriptions, bridge::Reason::SubscriptionRefused)];
+    refused.problems = vec![problem(
+        Component::Subscriptions,
+        bridge::Reason::SubscriptionRefused,
+    )];
     bridge.look(10, &[running()], Ok(refused));
     bridge.expect("Ready", "False", Reason::SubscriptionRefused);
     bridge.expect("Stalled", "True", Reason::SubscriptionRefused);
@@ -187,7 +224,11 @@ fn a_message_that_does_not_pass_is_named_and_stalls() {
     let mut bridge = Watched::new();
     bridge.following(10);
     let mut stuck = progress(20);
-    stuck.in_flight = InFlight { messages: 5, bytes: 100, oldest_age_seconds: Some(9.0) };
+    stuck.in_flight = InFlight {
+        messages: 5,
+        bytes: 100,
+        oldest_age_seconds: Some(9.0),
+    };
     stuck.head_of_line = Some(HeadOfLine {
         topic: None,
         mqtt_topic: "factory/l1/m1/telemetry".into(),
@@ -198,7 +239,10 @@ fn a_message_that_does_not_pass_is_named_and_stalls() {
     bridge.look(20, &[running()], Ok(stuck));
     assert_eq!(bridge.verdict(), Verdict::NotMoving);
     let message = bridge.expect("Stalled", "True", Reason::MessageRefused);
-    assert!(message.contains("factory/l1/m1/telemetry") && message.contains("set deadLetter"), "{message}");
+    assert!(
+        message.contains("factory/l1/m1/telemetry") && message.contains("set deadLetter"),
+        "{message}"
+    );
     bridge.following(30).expect("Ready", "True", Reason::Following);
 }
 
@@ -219,7 +263,12 @@ fn a_missing_topic_is_waited_for_at_first_and_stalls_later() {
 
 #[test]
 fn a_loss_stays_told_when_the_pod_forgets_it_until_the_spec_changes() {
-    let loss = |reason| Loss { reason, count: 1, message: "what and where".into(), last_seen: at(1) };
+    let loss = |reason| Loss {
+        reason,
+        count: 1,
+        message: "what and where".into(),
+        last_seen: at(1),
+    };
     let with = |second, losses: &[bridge::Reason]| {
         let mut lossy = progress(second);
         lossy.losses = losses.iter().map(|r| loss(*r)).collect();
@@ -228,14 +277,18 @@ fn a_loss_stays_told_when_the_pod_forgets_it_until_the_spec_changes() {
     let mut bridge = Watched::new();
     bridge.look(10, &[running()], Ok(with(10, &[bridge::Reason::SessionLost])));
     bridge.expect("Lossless", "Unknown", Reason::SessionLost);
-    bridge.following(20).expect("Lossless", "Unknown", Reason::SessionLost);
+    bridge
+        .following(20)
+        .expect("Lossless", "Unknown", Reason::SessionLost);
     bridge.look(30, &[running()], Ok(with(30, &[bridge::Reason::PayloadTooLarge])));
     bridge.expect("Lossless", "False", Reason::PayloadTooLarge);
     bridge.look(40, &[running()], Ok(with(40, &[bridge::Reason::SessionLost])));
     bridge.expect("Lossless", "False", Reason::PayloadTooLarge);
     bridge.expect("Ready", "True", Reason::Following);
     bridge.object.metadata.generation = Some(4);
-    bridge.following(50).expect("Lossless", "True", Reason::NothingLost);
+    bridge
+        .following(50)
+        .expect("Lossless", "True", Reason::NothingLost);
 }
 
 #[test]
@@ -249,7 +302,11 @@ fn lost_sessions_are_counted_over_restarts_of_the_pod_but_not_those_from_before(
     let mut bridge = Watched::new();
     let counted: Vec<u64> = [(0, 2), (0, 2), (0, 3), (50, 1), (50, 1)]
         .into_iter()
-        .map(|(started, lost)| bridge.look(started + 100, &[running()], Ok(count(started, lost))).lost)
+        .map(|(started, lost)| {
+            bridge
+                .look(started + 100, &[running()], Ok(count(started, lost)))
+                .lost
+        })
         .collect();
     assert_eq!(counted, [0, 0, 1, 1, 0]);
 }
@@ -258,12 +315,20 @@ fn lost_sessions_are_counted_over_restarts_of_the_pod_but_not_those_from_before(
 fn a_filter_no_longer_wanted_is_held_until_the_broker_confirms_its_end() {
     let mut bridge = Watched::new();
     bridge.object.status = Some(BridgePipelineStatus {
-        subscriptions: vec![SubscriptionStatus { filter: "old/#".into(), granted_qos: Some(1), message: None }],
+        subscriptions: vec![SubscriptionStatus {
+            filter: "old/#".into(),
+            granted_qos: Some(1),
+            message: None,
+        }],
         ..Default::default()
     });
     let filters = |b: &Watched| {
         let status = b.object.status.clone().unwrap();
-        status.subscriptions.into_iter().map(|s| s.filter).collect::<Vec<_>>()
+        status
+            .subscriptions
+            .into_iter()
+            .map(|s| s.filter)
+            .collect::<Vec<_>>()
     };
     bridge.following(10);
     assert_eq!(filters(&bridge), ["factory/+/+/telemetry", "old/#"]);
@@ -279,9 +344,18 @@ fn a_filter_no_longer_wanted_is_held_until_the_broker_confirms_its_end() {
 fn an_invalid_spec_stalls_and_what_runs_goes_on_being_looked_at() {
     let mut bridge = Watched::new();
     bridge.following(10);
-    let problems =
-        [Problem::new(Reason::SecretNotFound, "spec.mqtt.x.name", "mqtt", "there is no such Secret", "create it")];
-    let sample = Sample { at: at(20), progress: Ok(progress(20)), broker_ports: BTreeSet::new() };
+    let problems = [Problem::new(
+        Reason::SecretNotFound,
+        "spec.mqtt.x.name",
+        "mqtt",
+        "there is no such Secret",
+        "create it",
+    )];
+    let sample = Sample {
+        at: at(20),
+        progress: Ok(progress(20)),
+        broker_ports: BTreeSet::new(),
+    };
     bridge.with(&Look {
         now: at(20),
         validated: Err(&problems),
@@ -290,7 +364,10 @@ fn an_invalid_spec_stalls_and_what_runs_goes_on_being_looked_at() {
         sample: Some(&sample),
     });
     let message = bridge.expect("Stalled", "True", Reason::SecretNotFound);
-    assert!(message.contains("spec.mqtt.x.name \"mqtt\"") && message.contains("create it"), "{message}");
+    assert!(
+        message.contains("spec.mqtt.x.name \"mqtt\"") && message.contains("create it"),
+        "{message}"
+    );
     assert!(bridge.object.status.as_ref().unwrap().lag.is_some());
 }
 
@@ -315,7 +392,10 @@ fn paused_is_paused_whatever_else_is_wrong() {
     bridge.look(20, &[], Err("no pod runs".into()));
     assert_eq!(bridge.verdict(), Verdict::Paused);
     bridge.expect("Ready", "False", Reason::Paused);
-    assert_eq!((bridge.condition("Reconciling"), bridge.condition("Stalled")), (None, None));
+    assert_eq!(
+        (bridge.condition("Reconciling"), bridge.condition("Stalled")),
+        (None, None)
+    );
 }
 
 #[test]

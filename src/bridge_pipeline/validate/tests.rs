@@ -34,7 +34,10 @@ fn mqtt_3_1_1_has_no_expiry() {
     let mut object = object();
     object.spec.mqtt.protocol = MqttProtocol::V311;
     let bridge = validated(&object);
-    assert_eq!((bridge.config.mqtt.session_expiry_seconds, bridge.session_expiry), (None, None));
+    assert_eq!(
+        (bridge.config.mqtt.session_expiry_seconds, bridge.session_expiry),
+        (None, None)
+    );
 }
 
 #[test]
@@ -49,30 +52,50 @@ fn each_fault_names_field_value_and_remedy() {
             route(|r| r.match_ = "office/{room}".into()),
             ["spec.routes[telemetry].match", "office/{room}", "subscribe to"],
         ),
-        (route(|r| r.match_ = "factory/{li".into()), ["spec.routes[telemetry].match", "factory/{li", "whole level"]),
+        (
+            route(|r| r.match_ = "factory/{li".into()),
+            ["spec.routes[telemetry].match", "factory/{li", "whole level"],
+        ),
         (
             problems(|o| {
-                o.spec.mqtt.subscriptions.push(crate::api::Subscription { filter: "factory/#".into(), qos: 1 });
+                o.spec.mqtt.subscriptions.push(crate::api::Subscription {
+                    filter: "factory/#".into(),
+                    qos: 1,
+                });
             }),
             ["spec.mqtt.subscriptions", "factory/", "keep the wider one"],
         ),
         (
             problems(|o| {
-                o.spec.mqtt.subscriptions.push(crate::api::Subscription { filter: "office/+".into(), qos: 1 });
+                o.spec.mqtt.subscriptions.push(crate::api::Subscription {
+                    filter: "office/+".into(),
+                    qos: 1,
+                });
                 o.spec.dead_letter = None;
             }),
-            ["spec.mqtt.subscriptions[office/+]", "feeds no route", "add a route or a deadLetter"],
+            [
+                "spec.mqtt.subscriptions[office/+]",
+                "feeds no route",
+                "add a route or a deadLetter",
+            ],
         ),
         (
             problems(|o| o.spec.mqtt.servers = vec!["mqtts://broker:0".into()]),
             ["spec.mqtt.servers", "mqtts://broker:0", "write mqtt://"],
         ),
         (
-            problems(|o| o.spec.mqtt.session = Some(MqttSession { expiry: Duration("5s".into()) })),
+            problems(|o| {
+                o.spec.mqtt.session = Some(MqttSession {
+                    expiry: Duration("5s".into()),
+                })
+            }),
             ["spec.mqtt.session.expiry", "\"5s\"", "at least 60s"],
         ),
     ] {
-        assert!(found.iter().any(|p| parts.iter().all(|part| p.contains(part))), "{parts:?}: {found:#?}");
+        assert!(
+            found.iter().any(|p| parts.iter().all(|part| p.contains(part))),
+            "{parts:?}: {found:#?}"
+        );
     }
 }
 
@@ -80,7 +103,9 @@ fn each_fault_names_field_value_and_remedy() {
 fn all_faults_are_told_at_once() {
     let found = problems(|o| {
         o.spec.routes[0].key = Some("{plant}".into());
-        o.spec.mqtt.session = Some(MqttSession { expiry: Duration("5s".into()) });
+        o.spec.mqtt.session = Some(MqttSession {
+            expiry: Duration("5s".into()),
+        });
     });
     assert_eq!(found.len(), 2, "{found:#?}");
 }
@@ -88,7 +113,11 @@ fn all_faults_are_told_at_once() {
 #[test]
 fn a_filter_that_the_session_still_holds_is_unsubscribed() {
     let mut object = object();
-    let held = |filter: &str| SubscriptionStatus { filter: filter.into(), granted_qos: Some(1), message: None };
+    let held = |filter: &str| SubscriptionStatus {
+        filter: filter.into(),
+        granted_qos: Some(1),
+        message: None,
+    };
     object.status = Some(crate::api::BridgePipelineStatus {
         subscriptions: vec![held("factory/+/+/telemetry"), held("old/#")],
         ..Default::default()
@@ -102,7 +131,10 @@ fn credentials_are_files_and_never_in_the_configuration() {
     let MqttAuthenticationFile::Password { password_file, .. } = &files.authentication else {
         panic!("{files:?}")
     };
-    assert_eq!(password_file.to_str(), Some("/etc/tributary/credentials/mqtt/password"));
+    assert_eq!(
+        password_file.to_str(),
+        Some("/etc/tributary/credentials/mqtt/password")
+    );
     let (volume, mount) = files.mounts.volume().unwrap();
     assert_eq!(mount.mount_path, "/etc/tributary/credentials/mqtt");
     assert_eq!(mount.sub_path, None, "a subPath is never refreshed");

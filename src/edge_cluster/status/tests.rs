@@ -118,7 +118,10 @@ impl Situation {
     /// Type, status and reason of each condition, as in `Ready=True/AsDesired`.
     fn conditions(&self) -> BTreeSet<String> {
         let conditions = self.status().conditions;
-        conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
+        conditions
+            .iter()
+            .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason))
+            .collect()
     }
 
     fn has(&self, wanted: &[&str]) {
@@ -129,7 +132,12 @@ impl Situation {
     }
 
     fn message(&self, type_: &str) -> String {
-        self.status().conditions.into_iter().find(|c| c.type_ == type_).unwrap().message
+        self.status()
+            .conditions
+            .into_iter()
+            .find(|c| c.type_ == type_)
+            .unwrap()
+            .message
     }
 }
 
@@ -157,7 +165,11 @@ fn a_healthy_cluster_says_so_and_nothing_abnormal() {
     let status = situation.status();
     assert_eq!(status.ready_brokers.as_deref(), Some("3/3"));
     assert_eq!(status.partitions.unwrap().total, 57);
-    let roles: Vec<_> = status.brokers.iter().map(|b| b.role.as_deref().unwrap()).collect();
+    let roles: Vec<_> = status
+        .brokers
+        .iter()
+        .map(|b| b.role.as_deref().unwrap())
+        .collect();
     assert_eq!(roles, ["Leader", "Follower", "Follower"]);
     assert_eq!(status.brokers[0].disk_used_percent, Some(12));
     assert_eq!(situation.message("Ready"), "3 brokers run, 57 partitions in sync");
@@ -177,17 +189,28 @@ fn what_kafka_does_not_say_is_unknown_rather_than_stale() {
     assert_eq!(status.brokers[0].role.as_deref(), Some("Unknown"));
     assert_eq!(status.brokers[0].disk_used_percent, None);
     let old = three().status_at(NOW + 31);
-    assert!(old.conditions.iter().any(|c| c.type_ == "QuorumHealthy" && c.status == "Unknown"));
+    assert!(
+        old.conditions
+            .iter()
+            .any(|c| c.type_ == "QuorumHealthy" && c.status == "Unknown")
+    );
 }
 
 #[test]
 fn an_invalid_spec_is_told_with_field_value_and_remedy_and_leaves_the_rest_alone() {
     let mut situation = one();
-    situation.object.spec.config.insert("min.insync.replicas".into(), "3".into());
+    situation
+        .object
+        .spec
+        .config
+        .insert("min.insync.replicas".into(), "3".into());
     (situation.step, situation.topics, situation.sample) = (None, None, None);
     situation.has(&["Ready=False/InvalidSpec", "Stalled=True/InvalidSpec"]);
     let message = situation.message("Ready");
-    assert!(message.contains("spec.config.min.insync.replicas \"3\""), "{message}");
+    assert!(
+        message.contains("spec.config.min.insync.replicas \"3\""),
+        "{message}"
+    );
     assert_eq!(situation.status().ready_brokers.as_deref(), Some("1/1"));
 }
 
@@ -197,7 +220,12 @@ fn a_paused_cluster_is_not_ready_and_not_reconciling() {
     situation.object.spec.paused = Some(true);
     situation.step = None;
     situation.has(&["Ready=False/Paused"]);
-    assert!(!situation.conditions().iter().any(|c| c.starts_with("Reconciling") || c.starts_with("Stalled")));
+    assert!(
+        !situation
+            .conditions()
+            .iter()
+            .any(|c| c.starts_with("Reconciling") || c.starts_with("Stalled"))
+    );
 }
 
 #[test]
@@ -224,7 +252,10 @@ fn a_refused_volume_names_the_record_and_the_command() {
     situation.unreachable();
     situation.has(&["Ready=False/VolumeRefused", "Stalled=True/VolumeRefused"]);
     let message = situation.message("Ready");
-    assert!(message.contains("the volume is empty") && message.contains("configmap munich-kafka-identity"), "{message}");
+    assert!(
+        message.contains("the volume is empty") && message.contains("configmap munich-kafka-identity"),
+        "{message}"
+    );
     assert_eq!(situation.status().brokers[0].state, broker_state::REFUSED);
 }
 
@@ -251,7 +282,11 @@ fn a_broker_that_ends_again_and_again_is_failing_with_its_last_words() {
     situation.pod(1).failing = true;
     situation.pod(1).trouble = Some("Kafka's container ended with status 1: ConfigException".into());
     situation.has(&["Ready=False/BrokerFailing", "Stalled=True/BrokerFailing"]);
-    assert!(situation.message("Ready").contains("broker 1: Kafka's container ended with status 1"));
+    assert!(
+        situation
+            .message("Ready")
+            .contains("broker 1: Kafka's container ended with status 1")
+    );
 }
 
 #[test]
@@ -259,12 +294,20 @@ fn a_first_start_is_progress_for_ten_minutes_and_then_a_case_for_help() {
     let mut situation = one();
     situation.pod(0).process = Process::Starting { since: at(NOW) };
     (situation.sample, situation.topics) = (None, None);
-    situation.has(&["Ready=False/Starting", "Reconciling=True/Starting", "QuorumHealthy=Unknown/KafkaUnknown"]);
+    situation.has(&[
+        "Ready=False/Starting",
+        "Reconciling=True/Starting",
+        "QuorumHealthy=Unknown/KafkaUnknown",
+    ]);
     situation.object.status = Some(situation.status());
     let later = situation.status_at(NOW + 599).conditions;
     assert!(later.iter().any(|c| c.type_ == "Reconciling"));
     let stalled = situation.status_at(NOW + 600).conditions;
-    assert!(stalled.iter().any(|c| c.type_ == "Stalled" && c.reason == "Starting"));
+    assert!(
+        stalled
+            .iter()
+            .any(|c| c.type_ == "Stalled" && c.reason == "Starting")
+    );
     assert!(!stalled.iter().any(|c| c.type_ == "Reconciling"));
 }
 
@@ -284,10 +327,17 @@ fn while_one_of_three_restarts_the_cluster_stays_ready() {
     situation.step = Some(Step::Wait {
         waiting: BTreeMap::from([(0, Wait::Broker(1, "is restarting"))]),
     });
-    situation.has(&["Ready=True/Progressing", "Reconciling=True/Progressing", "UpToDate=False/RollWaiting"]);
+    situation.has(&[
+        "Ready=True/Progressing",
+        "Reconciling=True/Progressing",
+        "UpToDate=False/RollWaiting",
+    ]);
     let status = situation.status();
     assert_eq!(status.brokers[1].state, broker_state::RESTARTING);
-    assert_eq!(status.brokers[0].waiting_for.as_deref(), Some("broker 1, which is restarting"));
+    assert_eq!(
+        status.brokers[0].waiting_for.as_deref(),
+        Some("broker 1, which is restarting")
+    );
     let mut single = one();
     single.pod(0).terminating = true;
     single.unreachable();
@@ -299,8 +349,16 @@ fn a_roll_that_waits_leaves_the_cluster_ready_and_says_for_what() {
     let mut situation = three();
     let waiting = BTreeMap::from([(2, Wait::Quorum { have: 1, need: 2 })]);
     situation.step = Some(Step::Wait { waiting });
-    situation.has(&["Ready=True/RollWaiting", "UpToDate=False/RollWaiting", "Reconciling=True/RollWaiting"]);
-    assert!(situation.message("UpToDate").contains("broker 2 waits for the metadata quorum"));
+    situation.has(&[
+        "Ready=True/RollWaiting",
+        "UpToDate=False/RollWaiting",
+        "Reconciling=True/RollWaiting",
+    ]);
+    assert!(
+        situation
+            .message("UpToDate")
+            .contains("broker 2 waits for the metadata quorum")
+    );
 }
 
 #[test]
@@ -310,14 +368,28 @@ fn quorum_and_partitions_are_judged_by_kafkas_own_word() {
     situation.has(&["Ready=False/QuorumLost", "QuorumHealthy=False/QuorumLost"]);
     let mut situation = three();
     for id in [1, 2] {
-        situation.facts().quorum.as_mut().unwrap().1.get_mut(&id).unwrap().caught_up_ms = None;
+        situation
+            .facts()
+            .quorum
+            .as_mut()
+            .unwrap()
+            .1
+            .get_mut(&id)
+            .unwrap()
+            .caught_up_ms = None;
     }
     situation.has(&["QuorumHealthy=False/QuorumLost"]);
     let mut situation = three();
     situation.facts().counts.under_replicated = 2;
-    situation.has(&["Ready=True/UnderReplicated", "PartitionsHealthy=False/UnderReplicated"]);
+    situation.has(&[
+        "Ready=True/UnderReplicated",
+        "PartitionsHealthy=False/UnderReplicated",
+    ]);
     situation.facts().counts.offline = 1;
-    situation.has(&["Ready=False/PartitionsOffline", "PartitionsHealthy=False/PartitionsOffline"]);
+    situation.has(&[
+        "Ready=False/PartitionsOffline",
+        "PartitionsHealthy=False/PartitionsOffline",
+    ]);
 }
 
 #[test]
@@ -325,12 +397,20 @@ fn a_refused_topic_stalls_and_kept_ones_do_not() {
     let mut situation = one();
     let refused = topic_status("t", topic_state::REFUSED, "INVALID_REPLICATION_FACTOR");
     situation.topics = Some(Outcome::Known(vec![refused]));
-    situation.has(&["Ready=False/TopicRefused", "TopicsSynced=False/TopicRefused", "Stalled=True/TopicRefused"]);
+    situation.has(&[
+        "Ready=False/TopicRefused",
+        "TopicsSynced=False/TopicRefused",
+        "Stalled=True/TopicRefused",
+    ]);
     assert!(situation.message("Ready").contains("INVALID_REPLICATION_FACTOR"));
     situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::KEPT, "kept")]));
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=True/AsDesired"]);
     assert!(situation.message("TopicsSynced").contains("kept"));
-    situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::DIFFERS, "9 partitions")]));
+    situation.topics = Some(Outcome::Known(vec![topic_status(
+        "t",
+        topic_state::DIFFERS,
+        "9 partitions",
+    )]));
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=False/TopicsDiffer"]);
 }
 
@@ -348,23 +428,44 @@ fn topics_that_were_not_compared_keep_what_was_reported() {
 fn a_volume_that_does_not_grow_is_told_and_leaves_the_cluster_ready() {
     let mut situation = one();
     situation.growth = Growth::Refused("the class does not allow it".into());
-    situation.has(&["Ready=True/VolumeNotGrown", "UpToDate=False/VolumeNotGrown", "Stalled=True/VolumeNotGrown"]);
+    situation.has(&[
+        "Ready=True/VolumeNotGrown",
+        "UpToDate=False/VolumeNotGrown",
+        "Stalled=True/VolumeNotGrown",
+    ]);
     situation.growth = Growth::Growing("data-munich-kafka-0 to grow to 50Gi".into());
-    situation.has(&["Ready=True/Progressing", "UpToDate=False/Progressing", "Reconciling=True/Progressing"]);
+    situation.has(&[
+        "Ready=True/Progressing",
+        "UpToDate=False/Progressing",
+        "Reconciling=True/Progressing",
+    ]);
 }
 
 #[test]
 fn listeners_are_published_as_clients_need_them() {
     let servers = |object: EdgeCluster| {
         let listeners = Situation::healthy(object).status().listeners;
-        listeners.into_iter().map(|l| l.bootstrap_servers).collect::<Vec<_>>()
+        listeners
+            .into_iter()
+            .map(|l| l.bootstrap_servers)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(servers(factory()), ["munich-kafka.factory.svc:9092", "192.0.2.7:31092"]);
+    assert_eq!(
+        servers(factory()),
+        ["munich-kafka.factory.svc:9092", "192.0.2.7:31092"]
+    );
     let region = servers(region());
-    assert_eq!(region[1], "192.0.2.7:31092,kafka1.eu.example:31092,kafka2.eu.example:31092");
+    assert_eq!(
+        region[1],
+        "192.0.2.7:31092,kafka1.eu.example:31092,kafka2.eu.example:31092"
+    );
     let mut unscheduled = one();
     unscheduled.observed.pods.clear();
-    assert_eq!(unscheduled.status().listeners.len(), 1, "a node port without a node has no address yet");
+    assert_eq!(
+        unscheduled.status().listeners.len(),
+        1,
+        "a node port without a node has no address yet"
+    );
 }
 
 #[test]

@@ -42,7 +42,12 @@ pub struct AuditArgs {
     pub from_time: Option<FromTime>,
 
     /// Kafka where the data should have arrived: host:port, several separated by commas
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required_unless_present = "kafka_config")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        required_unless_present = "kafka_config"
+    )]
     pub kafka: Vec<String>,
     /// YAML file with bootstrapServers, tls and authentication, as in the `kafka` section of a bridge's file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kafka", "kafka_tls", "kafka_ca_file", "kafka_cert_file", "kafka_sasl"])]
@@ -63,7 +68,12 @@ pub struct AuditArgs {
     #[arg(long, requires = "kafka_cert_file", value_name = "FILE")]
     pub kafka_key_file: Option<PathBuf>,
     /// SASL mechanism
-    #[arg(long, value_enum, requires = "kafka_username", requires = "kafka_password_file")]
+    #[arg(
+        long,
+        value_enum,
+        requires = "kafka_username",
+        requires = "kafka_password_file"
+    )]
     pub kafka_sasl: Option<SaslArg>,
     /// SASL user
     #[arg(long, requires = "kafka_sasl")]
@@ -73,10 +83,20 @@ pub struct AuditArgs {
     pub kafka_password_file: Option<PathBuf>,
 
     /// The factory's own Kafka, plaintext: tells loss before it (MQTT server, bridge) from loss behind it (replicator)
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "factory_topic")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        requires = "factory_topic"
+    )]
     pub factory_kafka: Vec<String>,
     /// The same with TLS or credentials: a YAML file as for --kafka-config
-    #[arg(long, value_name = "FILE", requires = "factory_topic", conflicts_with = "factory_kafka")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "factory_topic",
+        conflicts_with = "factory_kafka"
+    )]
     pub factory_config: Option<PathBuf>,
     /// The topic in the factory's Kafka
     #[arg(long, value_name = "TOPIC")]
@@ -157,19 +177,27 @@ impl AuditArgs {
         };
         let login = (self.kafka_username.clone(), self.kafka_password_file.clone());
         let authentication = match (self.kafka_sasl, login) {
-            (Some(SaslArg::Plain), (Some(username), Some(password_file))) => {
-                AuthenticationFile::Plain { username, password_file }
-            }
+            (Some(SaslArg::Plain), (Some(username), Some(password_file))) => AuthenticationFile::Plain {
+                username,
+                password_file,
+            },
             (Some(SaslArg::ScramSha256), (Some(u), Some(p))) => scram(ScramMechanism::ScramSha256, u, p),
             (Some(SaslArg::ScramSha512), (Some(u), Some(p))) => scram(ScramMechanism::ScramSha512, u, p),
             _ => AuthenticationFile::None {},
         };
-        KafkaEndpointFile { bootstrap_servers: self.kafka.clone(), tls, authentication }
+        KafkaEndpointFile {
+            bootstrap_servers: self.kafka.clone(),
+            tls,
+            authentication,
+        }
     }
 }
 
 fn from_file(file: &PathBuf) -> Result<KafkaConnection, AuditError> {
-    let config = |why: String| AuditError::Config { file: file.clone(), why };
+    let config = |why: String| AuditError::Config {
+        file: file.clone(),
+        why,
+    };
     let text = std::fs::read_to_string(file).map_err(|e| config(e.to_string()))?;
     let endpoint: KafkaEndpointFile = serde_yaml::from_str(&text).map_err(|e| config(e.to_string()))?;
     Ok(endpoint.load()?)
@@ -217,7 +245,11 @@ mod tests {
         let endpoint = secure.unwrap().endpoint();
         assert!(matches!(endpoint.tls, TlsFile::Verify { ca_file: Some(_), .. }));
         let mechanism = ScramMechanism::ScramSha512;
-        let login = AuthenticationFile::Scram { mechanism, username: "u".into(), password_file: "p".into() };
+        let login = AuthenticationFile::Scram {
+            mechanism,
+            username: "u".into(),
+            password_file: "p".into(),
+        };
         assert_eq!(endpoint.authentication, login);
     }
 

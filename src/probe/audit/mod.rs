@@ -60,7 +60,9 @@ pub enum AuditError {
         why: String,
     },
     /// The end of the topic is out of reach.
-    #[error("topic {topic}: the end was not reached, nothing came for {quiet} s ({trouble}); check the line to Kafka")]
+    #[error(
+        "topic {topic}: the end was not reached, nothing came for {quiet} s ({trouble}); check the line to Kafka"
+    )]
     Stuck {
         /// The topic.
         topic: String,
@@ -76,7 +78,9 @@ pub enum AuditError {
     #[error("the topic holds several runs ({0}); name one with --run, or give its --sent file")]
     SeveralRuns(String),
     /// No run at all.
-    #[error("the topic holds no message of the probe since the time given; check --topic and --from-time, or give --run")]
+    #[error(
+        "the topic holds no message of the probe since the time given; check --topic and --from-time, or give --run"
+    )]
     NoRun,
     /// The file is another run's.
     #[error("--run {wanted} is not the sent file's run {in_file}; give one of the two")]
@@ -105,7 +109,14 @@ impl Readers {
         // The bridge writes its dead letters where it writes.
         let near = factory.clone().unwrap_or_else(|| connection.clone());
         let open = |connection, topic: &String| {
-            Reader::open(Source { connection, topic: topic.clone() }, from_ms, run.cloned())
+            Reader::open(
+                Source {
+                    connection,
+                    topic: topic.clone(),
+                },
+                from_ms,
+                run.cloned(),
+            )
         };
         Ok(Self {
             target: open(connection, &args.topic).await?,
@@ -121,7 +132,9 @@ impl Readers {
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Reader> {
-        std::iter::once(&mut self.target).chain(self.factory.as_mut()).chain(self.dead_letter.as_mut())
+        std::iter::once(&mut self.target)
+            .chain(self.factory.as_mut())
+            .chain(self.dead_letter.as_mut())
     }
 }
 
@@ -148,9 +161,10 @@ pub async fn run(args: AuditArgs) -> Result<ExitCode, AuditError> {
 
 fn wanted_run(args: &AuditArgs, sent: Option<&SentFile>) -> Result<Option<String>, AuditError> {
     match (&args.run, sent) {
-        (Some(wanted), Some(file)) if *wanted != file.header.run => {
-            Err(AuditError::OtherRun { wanted: wanted.clone(), in_file: file.header.run.clone() })
-        }
+        (Some(wanted), Some(file)) if *wanted != file.header.run => Err(AuditError::OtherRun {
+            wanted: wanted.clone(),
+            in_file: file.header.run.clone(),
+        }),
         (_, Some(file)) => Ok(Some(file.header.run.clone())),
         (run, None) => Ok(run.clone()),
     }
@@ -250,7 +264,13 @@ fn missing(sent: &SentFile, target: &Reader) -> u64 {
 fn report(run: &str, readers: &Readers, sent: Option<(&SentFile, SenderState)>) -> Report {
     readers.target.look(|target| {
         let make = |factory: Option<Read<'_>>, dead_letter: Option<&tally::Tally>| {
-            Report::new(&Evidence { run, sent, target: read(&readers.target, target), factory, dead_letter })
+            Report::new(&Evidence {
+                run,
+                sent,
+                target: read(&readers.target, target),
+                factory,
+                dead_letter,
+            })
         };
         let with_factory = |dead_letter: Option<&tally::Tally>| match &readers.factory {
             Some(factory) => factory.look(|tally| make(Some(read(factory, tally)), dead_letter)),
@@ -282,8 +302,12 @@ struct Progress {
 impl Progress {
     fn new() -> Self {
         let style = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {msg}");
-        let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        Self { bar, last: std::cell::Cell::new(Instant::now()) }
+        let bar =
+            ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Self {
+            bar,
+            last: std::cell::Cell::new(Instant::now()),
+        }
     }
 
     fn show(&self, target: &Reader, sent: Option<&SentFile>, missing: Option<u64>) {
@@ -293,11 +317,20 @@ impl Progress {
         }
         self.last.set(Instant::now());
         let received: u64 = target.look(|tally| {
-            tally.runs().iter().filter_map(|run| tally.run(run)).map(|run| run.ledger.received()).sum()
+            tally
+                .runs()
+                .iter()
+                .filter_map(|run| tally.run(run))
+                .map(|run| run.ledger.received())
+                .sum()
         });
         let mut text = format!("{} received", thousands(received));
         if let Some((sent, missing)) = sent.zip(missing) {
-            text = format!("{text} of {} acknowledged, {} missing", thousands(sent.acked()), thousands(missing));
+            text = format!(
+                "{text} of {} acknowledged, {} missing",
+                thousands(sent.acked()),
+                thousands(missing)
+            );
         }
         if let Some(trouble) = target.trouble() {
             text = format!("{text}; {trouble}");
@@ -309,7 +342,6 @@ impl Progress {
             self.bar.tick();
         }
     }
-
 }
 
 impl Drop for Progress {

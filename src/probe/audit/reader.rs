@@ -83,7 +83,10 @@ impl Reader {
     /// # Errors
     /// When Kafka or the topic is not there within 30 s, or refuses us.
     pub async fn open(source: Source, from_ms: Option<i64>, run: Option<String>) -> Result<Self, AuditError> {
-        let failed = |error: KafkaError| AuditError::Kafka { topic: source.topic.clone(), why: error.explain() };
+        let failed = |error: KafkaError| AuditError::Kafka {
+            topic: source.topic.clone(),
+            why: error.explain(),
+        };
         let admin = Admin::new(&source.connection).map_err(failed)?;
         let since = Instant::now();
         let starts = loop {
@@ -108,10 +111,21 @@ impl Reader {
             let (consumer, shared, stop) = (Arc::clone(&consumer), Arc::clone(&shared), Arc::clone(&stop));
             let topic = source.topic.clone();
             let name = "audit-reader".to_owned();
-            std::thread::Builder::new().name(name).spawn(move || read(&consumer, &topic, &shared, &stop))?
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(move || read(&consumer, &topic, &shared, &stop))?
         };
         let looked = Instant::now();
-        Ok(Self { source, starts, admin, shared, consumer, stop, thread: Some(thread), looked })
+        Ok(Self {
+            source,
+            starts,
+            admin,
+            shared,
+            consumer,
+            stop,
+            thread: Some(thread),
+            looked,
+        })
     }
 
     /// What is read.
@@ -173,14 +187,25 @@ impl Reader {
                 (_, Some(start)) => start.offset,
                 _ => continue,
             };
-            add(&mut list, &self.source.topic, position.partition(), Start { offset, truncated: false })?;
+            add(
+                &mut list,
+                &self.source.topic,
+                position.partition(),
+                Start {
+                    offset,
+                    truncated: false,
+                },
+            )?;
         }
         {
             let shared = &mut *lock(&self.shared);
             shared.ends.values_mut().for_each(|end| *end = false);
             shared.last_read = Instant::now();
         }
-        self.consumer.seek_partitions(list, MAX_CALL).map(drop).map_err(failed)
+        self.consumer
+            .seek_partitions(list, MAX_CALL)
+            .map(drop)
+            .map_err(failed)
     }
 
     /// Looks at what was found so far; keep it short, reading waits meanwhile.
@@ -198,7 +223,9 @@ impl Reader {
         }
         self.looked = Instant::now();
         // Not reachable now: later, then.
-        let Ok(all) = find_starts(&self.admin, &self.source.topic, None).await else { return Ok(()) };
+        let Ok(all) = find_starts(&self.admin, &self.source.topic, None).await else {
+            return Ok(());
+        };
         let mut added = TopicPartitionList::new();
         for (partition, start) in all {
             if !self.starts.contains_key(&partition) {
@@ -208,7 +235,9 @@ impl Reader {
             }
         }
         if added.count() > 0 {
-            self.consumer.incremental_assign(&added).map_err(|e| client_error(&self.source.topic, &e))?;
+            self.consumer
+                .incremental_assign(&added)
+                .map_err(|e| client_error(&self.source.topic, &e))?;
         }
         Ok(())
     }
@@ -251,7 +280,9 @@ async fn find_starts(
     from_ms: Option<i64>,
 ) -> Result<BTreeMap<i32, Start>, KafkaError> {
     // The ends first: what is written while we ask lies behind them.
-    let (ranges, mut failed) = admin.log_ranges(&[topic.to_owned()], Isolation::ReadCommitted).await?;
+    let (ranges, mut failed) = admin
+        .log_ranges(&[topic.to_owned()], Isolation::ReadCommitted)
+        .await?;
     if let Some(error) = failed.remove(topic) {
         return Err(error);
     }
@@ -268,10 +299,19 @@ async fn find_starts(
             Some(_) => {
                 let found = later.remove(&TopicPartition::new(topic, partition));
                 // No record that late yet: the next one will be.
-                found.transpose()?.and_then(|listed| listed.offset).unwrap_or(range.end)
+                found
+                    .transpose()?
+                    .and_then(|listed| listed.offset)
+                    .unwrap_or(range.end)
             }
         };
-        starts.insert(partition, Start { offset, truncated: range.start > 0 && offset <= range.start });
+        starts.insert(
+            partition,
+            Start {
+                offset,
+                truncated: range.start > 0 && offset <= range.start,
+            },
+        );
     }
     Ok(starts)
 }
@@ -304,11 +344,15 @@ fn consumer(source: &Source, starts: &BTreeMap<i32, Start>) -> Result<BaseConsum
 
 fn add(list: &mut TopicPartitionList, topic: &str, partition: i32, start: Start) -> Result<(), AuditError> {
     let offset = Offset::Offset(start.offset);
-    list.add_partition_offset(topic, partition, offset).map_err(|e| client_error(topic, &e))
+    list.add_partition_offset(topic, partition, offset)
+        .map_err(|e| client_error(topic, &e))
 }
 
 fn client_error(topic: &str, error: &ClientError) -> AuditError {
-    AuditError::Kafka { topic: topic.to_owned(), why: error.to_string() }
+    AuditError::Kafka {
+        topic: topic.to_owned(),
+        why: error.to_string(),
+    }
 }
 
 /// The thread: reads until it is stopped or cannot go on.
@@ -369,7 +413,9 @@ fn stumble(topic: &str, error: &ClientError, shared: &Mutex<Shared>) -> Option<A
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
             "the topic was deleted while it was being read"
         }
-        Some(Code::TopicAuthorizationFailed) => "this user may not read the topic; grant it READ and DESCRIBE",
+        Some(Code::TopicAuthorizationFailed) => {
+            "this user may not read the topic; grant it READ and DESCRIBE"
+        }
         Some(Code::Authentication | Code::SaslAuthenticationFailed) => "the broker refuses the credentials",
         _ => {
             tracing::debug!(topic, %error, "reading stumbles");
@@ -377,5 +423,8 @@ fn stumble(topic: &str, error: &ClientError, shared: &Mutex<Shared>) -> Option<A
             return None;
         }
     };
-    Some(AuditError::Kafka { topic: topic.to_owned(), why: why.to_owned() })
+    Some(AuditError::Kafka {
+        topic: topic.to_owned(),
+        why: why.to_owned(),
+    })
 }

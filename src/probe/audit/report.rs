@@ -233,7 +233,13 @@ impl Report {
     /// Compares the accounts.
     #[must_use]
     pub fn new(evidence: &Evidence<'_>) -> Self {
-        let Evidence { run, sent, target, factory, dead_letter } = evidence;
+        let Evidence {
+            run,
+            sent,
+            target,
+            factory,
+            dead_letter,
+        } = evidence;
         let empty = RunTally::default();
         let in_target = target.tally.run(run).unwrap_or(&empty);
         let in_factory = factory.as_ref().map(|f| f.tally.run(run).unwrap_or(&empty));
@@ -250,7 +256,11 @@ impl Report {
             let default = DeviceSent::default();
             let sent = by_device.get(&device).unwrap_or(&default);
             let place = |ledger: &RunTally| {
-                ledger.ledger.device(device).map(|d| d.received.clone()).unwrap_or_default()
+                ledger
+                    .ledger
+                    .device(device)
+                    .map(|d| d.received.clone())
+                    .unwrap_or_default()
             };
             report.add_device(&Device {
                 device,
@@ -287,7 +297,10 @@ impl Report {
             out_of_order: topic.out_of_order,
             gaps: 0,
             unrecorded: 0,
-            lost_at: Places { after_bridge: in_factory.map(|_| 0), ..Places::default() },
+            lost_at: Places {
+                after_bridge: in_factory.map(|_| 0),
+                ..Places::default()
+            },
             sender: evidence.sent.map(|(file, state)| Sender {
                 state,
                 torn: file.is_torn(),
@@ -299,7 +312,11 @@ impl Report {
                 puback_ms: file.puback_ms,
             }),
             topic,
-            factory: evidence.factory.as_ref().zip(in_factory).map(|(read, run)| TopicAccount::new(read, run)),
+            factory: evidence
+                .factory
+                .as_ref()
+                .zip(in_factory)
+                .map(|(read, run)| TopicAccount::new(read, run)),
             missing: Vec::new(),
             devices: Vec::new(),
         }
@@ -336,7 +353,10 @@ impl Report {
         self.dead_lettered += missing.len() - lost.len();
         self.gaps += gaps;
         if d.with_file {
-            self.unrecorded += received.difference(&d.sent.acked).difference(&d.sent.unknown).len();
+            self.unrecorded += received
+                .difference(&d.sent.acked)
+                .difference(&d.sent.unknown)
+                .len();
         }
         self.devices.push(DeviceAccount {
             device: d.device,
@@ -352,14 +372,21 @@ impl Report {
 
     fn list(&mut self, device: u32, place: Place, set: &RangeSet) {
         for range in set.iter().take(MAX_LISTED.saturating_sub(self.missing.len())) {
-            self.missing.push(MissingRange { device, first: *range.start(), last: *range.end(), place });
+            self.missing.push(MissingRange {
+                device,
+                first: *range.start(),
+                last: *range.end(),
+                place,
+            });
         }
     }
 
     /// Whether what is missing may still be on its way from a sender at work.
     #[must_use]
     pub fn sender_runs(&self) -> bool {
-        self.sender.as_ref().is_some_and(|s| s.state == SenderState::Running)
+        self.sender
+            .as_ref()
+            .is_some_and(|s| s.state == SenderState::Running)
     }
 }
 
@@ -375,7 +402,9 @@ struct Device<'a> {
 
 impl TopicAccount {
     fn new(read: &Read<'_>, run: &RunTally) -> Self {
-        let sum = |of: fn(&crate::probe::ledger::DeviceLedger) -> u64| run.ledger.devices().map(|(_, d)| of(d)).sum();
+        let sum = |of: fn(&crate::probe::ledger::DeviceLedger) -> u64| {
+            run.ledger.devices().map(|(_, d)| of(d)).sum()
+        };
         Self {
             bootstrap_servers: read.bootstrap_servers.to_vec(),
             topic: read.topic.to_owned(),
@@ -386,7 +415,9 @@ impl TopicAccount {
             out_of_order: sum(|d| d.out_of_order),
             scattered_devices: sum(|d| u64::from(d.partitions() > 1)),
             other_records: read.tally.foreign + read.tally.other_runs,
-            to_record: run.to_record().map(|(clock, percentiles)| ToRecord { clock, percentiles }),
+            to_record: run
+                .to_record()
+                .map(|(clock, percentiles)| ToRecord { clock, percentiles }),
             to_reader: run.to_reader(),
         }
     }

@@ -79,7 +79,13 @@ impl Tally {
     /// Nothing read yet.
     #[must_use]
     pub fn new(wanted: Option<String>, began_ns: u64) -> Self {
-        Self { wanted, began_ns, runs: BTreeMap::new(), foreign: 0, other_runs: 0 }
+        Self {
+            wanted,
+            began_ns,
+            runs: BTreeMap::new(),
+            foreign: 0,
+            other_runs: 0,
+        }
     }
 
     /// Enters a record, in the order of its partition. Whether it is the first of its device and sequence.
@@ -102,15 +108,24 @@ impl Tally {
             }
             self.runs.insert(stamp.run.to_owned(), RunTally::default());
         }
-        let Some(run) = self.runs.get_mut(stamp.run) else { return Ok(false) };
+        let Some(run) = self.runs.get_mut(stamp.run) else {
+            return Ok(false);
+        };
         run.records += 1;
-        if run.ledger.observe(stamp.device, stamp.sequence, record.partition)? == Seen::Duplicate {
+        if run
+            .ledger
+            .observe(stamp.device, stamp.sequence, record.partition)?
+            == Seen::Duplicate
+        {
             // A repetition says nothing about how long the first one took.
             return Ok(false);
         }
         if let Some((clock, timestamp)) = record.timestamp {
             run.to_record.record(stamp.sent_ns, timestamp);
-            run.clock = Some(run.clock.map_or(clock, |c| if c == clock { c } else { Clock::Mixed }));
+            run.clock = Some(
+                run.clock
+                    .map_or(clock, |c| if c == clock { c } else { Clock::Mixed }),
+            );
             if timestamp >= self.began_ns {
                 run.to_reader.record(stamp.sent_ns, record.read_ns);
             }
@@ -144,7 +159,12 @@ mod tests {
 
     fn record(value: &[u8], timestamp: u64) -> Record<'_> {
         let timestamp = Some((Clock::CreateTime, timestamp));
-        Record { partition: 0, value: Some(value), timestamp, read_ns: 30 * SECOND }
+        Record {
+            partition: 0,
+            value: Some(value),
+            timestamp,
+            read_ns: 30 * SECOND,
+        }
     }
 
     #[test]
@@ -153,7 +173,12 @@ mod tests {
         tally.observe(&record(&payload("a", 0, 1), 2)).unwrap();
         tally.observe(&record(&payload("b", 0, 1), 2)).unwrap();
         tally.observe(&record(b"{\"temperature\":21}", 2)).unwrap();
-        tally.observe(&Record { value: None, ..record(b"", 2) }).unwrap();
+        tally
+            .observe(&Record {
+                value: None,
+                ..record(b"", 2)
+            })
+            .unwrap();
         assert_eq!((tally.other_runs, tally.foreign, tally.runs()), (1, 2, vec!["a"]));
         assert_eq!(tally.run("a").unwrap().records, 1);
     }
@@ -161,8 +186,12 @@ mod tests {
     #[test]
     fn only_records_written_during_the_audit_count_for_the_time_to_the_reader() {
         let mut tally = Tally::new(None, 20 * SECOND);
-        tally.observe(&record(&payload("a", 0, 9 * SECOND), 10 * SECOND)).unwrap();
-        tally.observe(&record(&payload("a", 1, 20 * SECOND), 21 * SECOND)).unwrap();
+        tally
+            .observe(&record(&payload("a", 0, 9 * SECOND), 10 * SECOND))
+            .unwrap();
+        tally
+            .observe(&record(&payload("a", 1, 20 * SECOND), 21 * SECOND))
+            .unwrap();
         let run = tally.run("a").unwrap();
         assert_eq!(run.to_record().unwrap().1.count, 2);
         let to_reader = run.to_reader().unwrap();
@@ -185,7 +214,10 @@ mod tests {
         let mut tally = Tally::new(None, 0);
         let (first, second) = (payload("a", 0, 1), payload("a", 1, 1));
         tally.observe(&record(&first, 2)).unwrap();
-        let appended = Record { timestamp: Some((Clock::LogAppendTime, 2)), ..record(&second, 2) };
+        let appended = Record {
+            timestamp: Some((Clock::LogAppendTime, 2)),
+            ..record(&second, 2)
+        };
         tally.observe(&appended).unwrap();
         assert_eq!(tally.run("a").unwrap().to_record().unwrap().0, Clock::Mixed);
     }
@@ -194,7 +226,9 @@ mod tests {
     fn runs_beyond_the_bound_are_counted_only() {
         let mut tally = Tally::new(None, 0);
         for n in 0..=MAX_RUNS {
-            tally.observe(&record(&payload(&format!("run{n}"), 0, 1), 2)).unwrap();
+            tally
+                .observe(&record(&payload(&format!("run{n}"), 0, 1), 2))
+                .unwrap();
         }
         assert_eq!((tally.runs().len(), tally.other_runs), (MAX_RUNS, 1));
     }

@@ -53,7 +53,10 @@ impl ApiServer {
         let authority = Authority::new("apiserver tests");
         let pair = authority.server(&["127.0.0.1", "localhost"]);
         let key = KeyPair::generate().expect("a key");
-        let (admin, operator) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
+        let (admin, operator) = (
+            Uuid::new_v4().simple().to_string(),
+            Uuid::new_v4().simple().to_string(),
+        );
         let file = |name: &str, text: &str| fs::write(dir.join(name), text).expect("write");
         file("server.crt", &pair.certificate);
         file("server.key", &pair.key);
@@ -84,7 +87,15 @@ impl ApiServer {
         ]);
         let server = Process::start("kube-apiserver", &command);
         let url = format!("https://127.0.0.1:{port}");
-        let mut started = Self { url, authority: authority.pem(), admin, operator, dir, etcd, server };
+        let mut started = Self {
+            url,
+            authority: authority.pem(),
+            admin,
+            operator,
+            dir,
+            etcd,
+            server,
+        };
         started.wait_until_ready().await;
         started.install_crds().await;
         started.install_role().await;
@@ -98,7 +109,10 @@ impl ApiServer {
             etcd.assert_running();
             server.assert_running();
             client.apiserver_version().await.map_err(|e| e.to_string())?;
-            Api::<Namespace>::all(client.clone()).get("default").await.map_err(|e| e.to_string())
+            Api::<Namespace>::all(client.clone())
+                .get("default")
+                .await
+                .map_err(|e| e.to_string())
         })
         .await;
     }
@@ -142,10 +156,16 @@ impl ApiServer {
     pub(crate) async fn namespace(&self, what: &str) -> String {
         let name = format!("{what}-{}", &Uuid::new_v4().simple().to_string()[..8]);
         let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
             ..Namespace::default()
         };
-        Api::all(self.admin()).create(&PostParams::default(), &namespace).await.expect("a namespace");
+        Api::all(self.admin())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .expect("a namespace");
         name
     }
 
@@ -169,26 +189,43 @@ impl ApiServer {
     async fn install_role(&self) {
         let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/tributary/templates/_helpers.tpl");
         let text = fs::read_to_string(helpers).expect("the chart");
-        let (_, rules) = text.split_once(r#"define "tributary.rules" -}}"#).expect("the chart's rules");
+        let (_, rules) = text
+            .split_once(r#"define "tributary.rules" -}}"#)
+            .expect("the chart's rules");
         let (rules, _) = rules.split_once("{{- end").expect("the end of the chart's rules");
         let mut rules: Vec<Value> = serde_yaml::from_str(rules).expect("YAML");
-        rules.push(json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-            "verbs": ["create", "get", "patch", "update"]}));
+        rules.push(
+            json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "verbs": ["create", "get", "patch", "update"]}),
+        );
         let name = "tributary";
         let role: ClusterRole =
             serde_json::from_value(json!({"metadata": {"name": name}, "rules": rules})).expect("a role");
         let binding = ClusterRoleBinding {
-            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                ..ObjectMeta::default()
+            },
             role_ref: RoleRef {
                 api_group: "rbac.authorization.k8s.io".into(),
                 kind: "ClusterRole".into(),
                 name: name.into(),
             },
-            subjects: Some(vec![Subject { kind: "Group".into(), name: OPERATORS.into(), ..Subject::default() }]),
+            subjects: Some(vec![Subject {
+                kind: "Group".into(),
+                name: OPERATORS.into(),
+                ..Subject::default()
+            }]),
         };
         let client = self.admin();
-        Api::all(client.clone()).create(&PostParams::default(), &role).await.expect("a role");
-        Api::all(client).create(&PostParams::default(), &binding).await.expect("a binding");
+        Api::all(client.clone())
+            .create(&PostParams::default(), &role)
+            .await
+            .expect("a role");
+        Api::all(client)
+            .create(&PostParams::default(), &binding)
+            .await
+            .expect("a binding");
     }
 }
 
@@ -197,7 +234,9 @@ pub(crate) async fn apply_crd(client: &Client, crd: &CustomResourceDefinition) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("tests").force();
     let name = crd.name_any();
-    api.patch(&name, &params, &Patch::Apply(crd)).await.unwrap_or_else(|e| panic!("CRD {name}: {e}"));
+    api.patch(&name, &params, &Patch::Apply(crd))
+        .await
+        .unwrap_or_else(|e| panic!("CRD {name}: {e}"));
     eventually("the CRD to be established", PATIENCE, async || {
         let crd = api.get(&name).await.map_err(|e| e.to_string())?;
         let conditions = crd.status.and_then(|s| s.conditions).unwrap_or_default();
@@ -211,10 +250,18 @@ pub(crate) async fn apply_crd(client: &Client, crd: &CustomResourceDefinition) {
 
 /// Plays scheduler and kubelet: creates the pod that a StatefulSet asks for, running at `ip` (any of 127/8, so that a
 /// test can answer there).
-pub(crate) async fn run_pod(client: &Client, namespace: &str, stateful_set: &str, ordinal: u32, ip: &str) -> Pod {
+pub(crate) async fn run_pod(
+    client: &Client,
+    namespace: &str,
+    stateful_set: &str,
+    ordinal: u32,
+    ip: &str,
+) -> Pod {
     use k8s_openapi::api::apps::v1::StatefulSet;
-    let set: StatefulSet =
-        Api::namespaced(client.clone(), namespace).get(stateful_set).await.expect("the StatefulSet");
+    let set: StatefulSet = Api::namespaced(client.clone(), namespace)
+        .get(stateful_set)
+        .await
+        .expect("the StatefulSet");
     let template = set.spec.expect("a spec").template;
     let mut spec = template.spec.expect("a pod's spec");
     spec.node_name = Some("node".into());
@@ -232,21 +279,32 @@ pub(crate) async fn run_pod(client: &Client, namespace: &str, stateful_set: &str
     };
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     api.create(&PostParams::default(), &pod).await.expect("a pod");
-    let containers: Vec<Value> = spec.containers.iter().map(|c| json!({
-        "name": c.name, "image": c.image, "imageID": "", "ready": true, "restartCount": 0,
-        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-    })).collect();
+    let containers: Vec<Value> = spec
+        .containers
+        .iter()
+        .map(|c| {
+            json!({
+                "name": c.name, "image": c.image, "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            })
+        })
+        .collect();
     let status = json!({"status": {
         "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": containers,
     }});
-    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("a pod's status")
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status))
+        .await
+        .expect("a pod's status")
 }
 
 fn start_etcd(dir: &Path) -> (Process, String) {
     let (client, peer) = (free_port(), free_port());
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client}"),
+        format!("http://127.0.0.1:{peer}"),
+    );
     let mut command = Command::new(tool("etcd"));
     command.args([
         format!("--data-dir={}", dir.join("etcd").display()),
@@ -263,5 +321,7 @@ fn start_etcd(dir: &Path) -> (Process, String) {
 fn rustls_pki(pem: &str) -> Vec<Vec<u8>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
-    CertificateDer::pem_slice_iter(pem.as_bytes()).map(|c| c.expect("a certificate").to_vec()).collect()
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|c| c.expect("a certificate").to_vec())
+        .collect()
 }

@@ -66,7 +66,11 @@ pub(crate) const TIMING: ElectionTiming = ElectionTiming {
 impl Fixture {
     pub(crate) async fn new(what: &str) -> Self {
         let server = shared().await;
-        Self { server, client: server.admin(), namespace: server.namespace(what).await }
+        Self {
+            server,
+            client: server.admin(),
+            namespace: server.namespace(what).await,
+        }
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -112,16 +116,29 @@ impl Fixture {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
         let params = PatchParams::apply("user").force();
-        self.api::<K>().patch(name, &params, &Patch::Apply(object)).await.unwrap_or_else(|e| panic!("{name}: {e}"))
+        self.api::<K>()
+            .patch(name, &params, &Patch::Apply(object))
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
     pub(crate) async fn secret(&self, name: &str, data: &[(&str, &str)]) {
         let secret = Secret {
-            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
-            string_data: Some(data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                ..ObjectMeta::default()
+            },
+            string_data: Some(
+                data.iter()
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect(),
+            ),
             ..Secret::default()
         };
-        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a secret");
+        self.api::<Secret>()
+            .create(&PostParams::default(), &secret)
+            .await
+            .expect("a secret");
     }
 
     /// A bridge to an MQTT server and a Kafka that do not exist.
@@ -136,13 +153,27 @@ impl Fixture {
     {
         let api = self.api::<K>();
         let what = format!("{} {name}", K::kind(&()));
-        eventually(&what, PATIENCE, async || check(&api.get(name).await.map_err(|e| e.to_string())?)).await
+        eventually(&what, PATIENCE, async || {
+            check(&api.get(name).await.map_err(|e| e.to_string())?)
+        })
+        .await
     }
 
     /// Waits until a bridge's condition has this status and reason; yields its message.
-    pub(crate) async fn bridge_condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
+    pub(crate) async fn bridge_condition(
+        &self,
+        name: &str,
+        type_: &str,
+        status: &str,
+        reason: &str,
+    ) -> String {
         self.wait(name, |bridge: &BridgePipeline| {
-            condition(bridge.status.as_ref().map(|s| s.conditions.as_slice()), type_, status, reason)
+            condition(
+                bridge.status.as_ref().map(|s| s.conditions.as_slice()),
+                type_,
+                status,
+                reason,
+            )
         })
         .await
     }
@@ -156,9 +187,17 @@ pub(crate) fn condition(
     reason: &str,
 ) -> Result<String, String> {
     let conditions = conditions.unwrap_or_default();
-    let found = conditions.iter().find(|c| c.type_ == type_ && c.status == status && c.reason == reason);
-    let all = || conditions.iter().map(|c| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message));
-    found.map(|c| c.message.clone()).ok_or_else(|| all().collect::<Vec<_>>().join("\n"))
+    let found = conditions
+        .iter()
+        .find(|c| c.type_ == type_ && c.status == status && c.reason == reason);
+    let all = || {
+        conditions
+            .iter()
+            .map(|c| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message))
+    };
+    found
+        .map(|c| c.message.clone())
+        .ok_or_else(|| all().collect::<Vec<_>>().join("\n"))
 }
 
 /// The bridge of [`Fixture::bridge`].
@@ -185,9 +224,19 @@ pub(crate) async fn progress_server<T: Serialize>(
     document: impl Fn() -> T + Send + Sync + 'static,
 ) -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
-    let ip = format!("127.{}.{}.1", 64 + std::process::id() % 64, NEXT.fetch_add(1, Ordering::Relaxed));
-    let address: SocketAddr = format!("{ip}:{}", tributary::telemetry::DEFAULT_PORT).parse().expect("an address");
-    let server = HttpServer::new(Registry::default()).progress(document).bind(address).await.expect("a free address");
+    let ip = format!(
+        "127.{}.{}.1",
+        64 + std::process::id() % 64,
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let address: SocketAddr = format!("{ip}:{}", tributary::telemetry::DEFAULT_PORT)
+        .parse()
+        .expect("an address");
+    let server = HttpServer::new(Registry::default())
+        .progress(document)
+        .bind(address)
+        .await
+        .expect("a free address");
     tokio::spawn(server.serve(stop.clone()));
     ip
 }
