@@ -106,7 +106,7 @@ impl Subscribing {
         for (n, filter) in filters.into_iter().enumerate() {
             match done.get(n) {
                 Some(Err(why)) => {
-                    tracing::warn!(filter, why, "the server keeps a subscription that is not wanted")
+                    tracing::warn!(filter, why, "the server keeps a subscription that is not wanted");
                 }
                 // 3.1.1 has no codes: the answer alone says that it is done.
                 Some(Ok(())) | None => self.removed.push(filter),

@@ -61,7 +61,7 @@ pub(super) async fn end(ctx: &Context, key: &ObjectKey, ending: Ending) {
             tracing::info!(object = %key, "its namespace is going: the MQTT session ends by its expiry");
         }
         Err(error) => {
-            tracing::warn!(object = %key, %error, "its MQTT session is not ended; it ends by its expiry")
+            tracing::warn!(object = %key, %error, "its MQTT session is not ended; it ends by its expiry");
         }
     }
 }

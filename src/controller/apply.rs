@@ -134,7 +134,7 @@ impl Context {
                 .map(|found| found.metadata),
         };
         if let Some(meta) = &live {
-            check_owner(meta, owner_uid, owner_kind, owner_name, &what)?;
+            check_owner(meta, owner_uid, owner_kind, owner_name, what)?;
             if self.applied().get(&key) == Some((wanted, fingerprint(meta))) {
                 return Ok(Applied::Unchanged);
             }

@@ -58,6 +58,7 @@ impl Framing {
     ///
     /// # Errors
     /// When the stream is not MQTT. It stays so: the connection must be closed.
+    #[allow(clippy::should_implement_trait)] // an error ends the stream, which an iterator cannot say
     pub fn next(&mut self) -> Result<Option<Incoming>, CodecError> {
         if self.passing.is_some() {
             return Ok(self.pass());

@@ -54,7 +54,9 @@ impl Stream {
 /// What rustls says of a failed handshake is an `io::Error` of kind `InvalidData`, also after the handshake: in TLS 1.3
 /// a server refuses our certificate only then.
 pub fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync + 'static>::is::<rustls::Error>)
 }
 
 fn unreachable(server: &ServerAddress, source: io::Error) -> MqttError {
@@ -89,7 +91,7 @@ async fn connect_tcp(server: &ServerAddress) -> Result<TcpStream, MqttError> {
                 last = io::Error::new(
                     io::ErrorKind::TimedOut,
                     format!("{address}: no answer within 5 s"),
-                )
+                );
             }
         }
     }

@@ -180,7 +180,7 @@ impl SentWriter {
             Err(std::fs::TryLockError::WouldBlock) => return Err(SentError::Locked(path.to_owned())),
             // A file system without locks: only "is it still running?" cannot be answered then.
             Err(std::fs::TryLockError::Error(error)) => {
-                tracing::warn!(%error, "the sent file cannot be locked")
+                tracing::warn!(%error, "the sent file cannot be locked");
             }
         }
         let mut writer = Self {

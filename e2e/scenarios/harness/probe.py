@@ -71,7 +71,9 @@ def send(world: World, messages: int, rate: int, devices: int = 50, topic: str =
     # A shell of its own session keeps it alive when our exec ends; it leaves the exit status in a file.
     script = (f"{toolbox.TRIBUTARY} probe send {options} >{at}.out 2>{at}.err & echo $! >{at}.pid; wait $!; echo $? >{at}.exit.new; "
               f"mv {at}.exit.new {at}.exit")
-    toolbox.sh(world.factory, f"cat >{at}.sh; nohup sh {at}.sh >/dev/null 2>&1 & sleep 0.2", input=script)
+    # Our exec must not end before the run is in its own session: with the exec's end everything of its session is killed.
+    toolbox.sh(world.factory, f"cat >{at}.sh; setsid sh {at}.sh </dev/null >/dev/null 2>&1 & while [ ! -s {at}.pid ]; do sleep 0.1; done",
+               input=script)
     say(f"probe {run.name}: {messages:,} messages, {rate:,} a second, {devices} devices")
     return run
 

@@ -133,7 +133,7 @@ fn user_properties_are_bounded() {
         ..message()
     };
     build(many, to_route(), None, |record| {
-        assert_eq!(record.headers.count(), 32 + 3)
+        assert_eq!(record.headers.count(), 32 + 3);
     });
 }
 

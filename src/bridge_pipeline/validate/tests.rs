@@ -87,7 +87,7 @@ fn each_fault_names_field_value_and_remedy() {
             problems(|o| {
                 o.spec.mqtt.session = Some(MqttSession {
                     expiry: Duration("5s".into()),
-                })
+                });
             }),
             ["spec.mqtt.session.expiry", "\"5s\"", "at least 60s"],
         ),

@@ -263,7 +263,7 @@ fn whatever_a_running_broker_would_notice_changes_the_revision() {
             o.spec.pod = Some(PodSettings {
                 priority_class_name: Some("high".into()),
                 ..PodSettings::default()
-            })
+            });
         },
     ];
     for (n, change) in changes.iter().enumerate() {

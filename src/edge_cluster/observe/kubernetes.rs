@@ -95,7 +95,6 @@ pub async fn observe(
         memory.claims = None;
     }
     Ok(Observed {
-        at: ctx.now(),
         pods,
         set,
         identity,

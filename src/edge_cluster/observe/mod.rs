@@ -10,13 +10,9 @@ pub use pods::{PodFacts, pod_facts};
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 /// What was read from the API server.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// When.
-    pub at: Timestamp,
     /// Each broker's pod, by ID.
     pub pods: BTreeMap<i32, PodFacts>,
     /// The StatefulSet, if there is one.

@@ -61,7 +61,6 @@ impl Situation {
         Self {
             object,
             observed: Observed {
-                at: at(NOW),
                 pods: (0..brokers).map(|id| (id, pod(id, Process::Serving))).collect(),
                 set: None,
                 identity: None,

@@ -155,10 +155,10 @@ impl Pool {
                     return Err(self.name(call.at, error));
                 }
                 Err(CallError::Closed(_)) if call.repeatable && lease.reused && reused_closed == 0 => {
-                    reused_closed += 1
+                    reused_closed += 1;
                 }
                 Err(CallError::Closed(_)) if call.repeatable && !lease.reused && fresh_closed == 0 => {
-                    fresh_closed += 1
+                    fresh_closed += 1;
                 }
                 Err(CallError::Closed(why)) => return Err(self.name(call.at, self.closed(&lease, why))),
             }

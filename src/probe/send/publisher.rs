@@ -327,7 +327,7 @@ impl Publisher {
     fn unsettled(&mut self) -> Vec<Flight> {
         let mut all: Vec<Flight> = self.window.unacknowledged().collect();
         all.extend(self.again.drain(..));
-        all.extend(self.unwritten.drain(..));
+        all.append(&mut self.unwritten);
         all
     }
 

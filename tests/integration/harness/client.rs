@@ -142,7 +142,7 @@ pub(crate) async fn delete_records(
     result
         .elements()
         .iter()
-        .try_for_each(|element| element.error())
+        .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
         .map_err(|error| error.to_string())
 }
 

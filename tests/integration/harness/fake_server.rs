@@ -61,7 +61,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> Option<()> {
             while stream.read(&mut buffer).await.ok()? > 0 {}
         }
         Behaviour::Answers(bytes) => {
-            stream.read(&mut buffer).await.ok()?;
+            let _ = stream.read(&mut buffer).await.ok()?;
             stream.write_all(&bytes).await.ok()?;
         }
         Behaviour::Silent => while stream.read(&mut buffer).await.ok()? > 0 {},

@@ -195,6 +195,7 @@ fn watch(data: &Path) {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    #[allow(clippy::zombie_processes)] // it outlives this process: that is what it is for
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start setsid: {error}"));

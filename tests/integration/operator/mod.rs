@@ -2,5 +2,3 @@
 
 mod fixture;
 mod objects;
-
-pub(crate) use fixture::{Fixture, progress_server};
