@@ -58,8 +58,14 @@ impl Ledger {
         self.means.extend(means(workers.values()));
         match &sample.target {
             Ok(target) => self.positions = Some(Positions::of(target)),
-            Err(_) if self.positions.is_none() => self.positions = Positions::stored(workers.values()),
-            Err(_) => {}
+            Err(_) => {
+                if let Some(stored) = Positions::stored(workers.values()) {
+                    self.positions = Some(match self.positions.take() {
+                        Some(read) => read.advanced_by(stored),
+                        None => stored,
+                    });
+                }
+            }
         }
         let (Ok(source), Some(positions)) = (&sample.source, &self.positions) else {
             // Positions that are not known make no lag, and neither does a source that does not answer.
@@ -178,7 +184,8 @@ impl Positions {
     fn of(target: &Target) -> Self {
         let reached = |position: &crate::kafka::positions::Position| Reached {
             next_offset: position.next_offset,
-            last_record_ms: position.last_record_timestamp_ms,
+            // A producer without timestamps writes -1, which is no time.
+            last_record_ms: position.last_record_timestamp_ms.filter(|ms| *ms >= 0),
         };
         let by_partition = target.positions.iter();
         Self {
@@ -190,8 +197,8 @@ impl Positions {
         }
     }
 
-    /// What the pods stored, for an operator that was started while the target is out of reach: the last that was read
-    /// there, by somebody else. `None` when a pod has not told of any.
+    /// What the pods stored, while the operator itself cannot read the target: each is a position that the target has
+    /// acknowledged, so it is the last that anybody saw there. `None` when no pod has told of any.
     fn stored<'a>(workers: impl Iterator<Item = &'a Progress>) -> Option<Self> {
         let (mut by_partition, mut read_at) = (BTreeMap::new(), None::<Timestamp>);
         for progress in workers {
@@ -202,7 +209,8 @@ impl Positions {
                 };
                 let reached = Reached {
                     next_offset,
-                    last_record_ms: partition.last_timestamp,
+                    // That of `position`, which may be ahead of what is stored: a bound from the wrong side.
+                    last_record_ms: None,
                 };
                 by_partition.insert((topic_id, partition.partition), Some(reached));
                 read_at = Some(read_at.map_or(at, |oldest| oldest.min(at)));
@@ -213,6 +221,26 @@ impl Positions {
             by_partition,
             any: true,
         })
+    }
+
+    /// Positions that were stored after these were read count; what is not further stays as it was read.
+    fn advanced_by(mut self, stored: Self) -> Self {
+        if stored.read_at <= self.read_at {
+            return self;
+        }
+        for (key, reached) in stored.by_partition {
+            match self.by_partition.get(&key) {
+                Some(Some(read)) if reached.is_none_or(|r| r.next_offset <= read.next_offset) => {}
+                // It is there and cannot be read: what a pod says of it does not make it readable.
+                Some(None) => {}
+                Some(Some(_)) | None => {
+                    self.by_partition.insert(key, reached);
+                }
+            }
+        }
+        self.read_at = stored.read_at;
+        self.any = true;
+        self
     }
 }
 

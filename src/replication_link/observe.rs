@@ -105,22 +105,24 @@ pub(super) fn sample(
     );
     let effective = object.status.as_ref().and_then(|s| s.effective.as_ref());
     let source_cluster = effective.and_then(|e| e.source_cluster_id.clone());
-    let mut sampler = Sampler::new(
-        link.config.clone(),
-        link.selection.clone(),
-        &references.source,
-        &references.target,
-        source_cluster,
-    );
     let (ctx, own_key) = (ctx.clone(), key.clone());
-    samplers.observe(&key, &input, move |latest| async move {
-        let mut ticks = interval(ctx.options().sample_interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            // Boxed: the exchanges with Kafka make it large.
-            latest.set(Box::pin(sampler.take(&ctx, &own_key)).await);
-            ctx.trigger::<ReplicationLink>(&own_key.namespace, &own_key.name);
+    samplers.observe(&key, &input, |latest| {
+        let mut sampler = Sampler::new(
+            link.config.clone(),
+            link.selection.clone(),
+            &references.source,
+            &references.target,
+            source_cluster,
+        );
+        async move {
+            let mut ticks = interval(ctx.options().sample_interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                // Boxed: the exchanges with Kafka make it large.
+                latest.set(Box::pin(sampler.take(&ctx, &own_key)).await);
+                ctx.trigger::<ReplicationLink>(&own_key.namespace, &own_key.name);
+            }
         }
     })
 }

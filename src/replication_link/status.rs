@@ -20,6 +20,10 @@ use crate::replicator::progress::Progress;
 
 pub(super) use identity::Identity;
 
+/// Age up to which a status stands in for a look that is under way, seconds: well below the 180 after which readers
+/// take it for unknown.
+const GRACE_SECONDS: i64 = 90;
+
 /// What is remembered of an object between passes; lost at a restart of the operator.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -153,6 +157,21 @@ impl Memory {
     }
 }
 
+/// Whether the first look of a new sampler is still to come while the last status is good for a moment longer: after a
+/// restart of the operator, or for a changed credential, nothing that is well turns Unknown for some seconds.
+pub(super) fn soon_known(object: &ReplicationLink, look: &Look<'_>) -> bool {
+    let Some(status) = &object.status else {
+        return false;
+    };
+    let fresh = |at: &Time| look.now.duration_since(at.0).as_secs() < GRACE_SECONDS;
+    look.sample.is_none()
+        && look.validated.is_ok()
+        && look.stopped_by.is_none()
+        && status.observed_generation.is_some()
+        && status.observed_generation == object.meta().generation
+        && status.observed_at.as_ref().is_some_and(fresh)
+}
+
 /// The next status.
 pub(super) fn status(
     object: &ReplicationLink,
@@ -192,4 +211,4 @@ fn effective(object: &ReplicationLink, identity: &Identity) -> EffectiveReplicat
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,6 +16,18 @@ use super::super::sampling::Fault;
 /// How long a pod may fail to run before that is more than a restart, seconds.
 const FAILING_SECONDS: i64 = 60;
 
+/// Reasons of a start that takes too long, as opposed to findings that, once mended, let a start begin.
+const LASTING: [Reason; 8] = [
+    Reason::Starting,
+    Reason::KafkaUnreachable,
+    Reason::KafkaAuthenticationFailed,
+    Reason::TlsFailed,
+    Reason::NotKafka,
+    Reason::KafkaError,
+    Reason::KafkaUnknown,
+    Reason::NotConnected,
+];
+
 /// Something that is wrong.
 struct Finding {
     reason: Reason,
@@ -67,7 +79,7 @@ pub(super) fn account(
         } else {
             connected
         },
-        lossless: lossless(memory, gaps),
+        lossless: lossless(memory, gaps, facts.paused),
     };
     (account, judgement.catch_up_seconds)
 }
@@ -175,29 +187,11 @@ fn starting_since(object: &ReplicationLink, old: &ReplicationLinkStatus, now: Ti
     }
     // Already stalled for being too long on its way: it does not begin anew.
     let stalled = condition(condition_type::STALLED);
-    if stalled.is_some_and(|_| old.verdict == Some(crate::api::Verdict::Unknown)) && too_long(old, object) {
+    if stalled.is_some_and(|c| LASTING.iter().any(|reason| reason.as_str() == c.reason)) {
         Timestamp::MIN
     } else {
         now
     }
-}
-
-/// Whether the condition Stalled stands for a start that took too long, and not for a finding that was mended.
-fn too_long(old: &ReplicationLinkStatus, object: &ReplicationLink) -> bool {
-    let lasting = [
-        Reason::Starting,
-        Reason::KafkaUnreachable,
-        Reason::KafkaAuthenticationFailed,
-        Reason::TlsFailed,
-        Reason::NotKafka,
-        Reason::KafkaUnknown,
-        Reason::NotConnected,
-    ];
-    old.conditions.iter().any(|c| {
-        c.type_ == condition_type::STALLED
-            && c.observed_generation == object.meta().generation
-            && lasting.iter().any(|reason| reason.as_str() == c.reason)
-    })
 }
 
 fn finding(memory: &mut Memory, look: &Look<'_>) -> Option<Finding> {
@@ -328,7 +322,7 @@ fn reason(word: &str) -> Reason {
     }
 }
 
-fn lossless(memory: &Memory, gaps: &[Gap]) -> Told {
+fn lossless(memory: &Memory, gaps: &[Gap], paused: bool) -> Told {
     if let Some(gap) = gaps.first() {
         let to = gap
             .to
@@ -345,6 +339,7 @@ fn lossless(memory: &Memory, gaps: &[Gap]) -> Told {
     }
     match link_stop(memory.workers.values()) {
         Some((Reason::PositionsLost, stop)) => Told::new(None, Reason::PositionsLost, &stop.message),
+        _ if paused => Told::new(None, Reason::Paused, "paused: nobody looks for gaps"),
         _ if memory.workers.is_empty() => {
             Told::new(None, Reason::Starting, "the link's pods have not reported yet")
         }
