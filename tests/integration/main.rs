@@ -6,3 +6,4 @@
 mod harness;
 mod kafka;
 mod operator;
+mod replication_link;
