@@ -27,6 +27,9 @@ pub struct Producer<O: OpenSink> {
     sink: Option<O::Sink>,
     reports: Arc<Reports>,
     state: State,
+    /// How the producer that is there was opened.
+    current: Batching,
+    /// How the next one will be.
     batching: Batching,
     /// While every record goes by itself: until this message has left the window.
     single_until: Option<u64>,
@@ -73,15 +76,17 @@ fn backoff() -> ExponentialBackoff {
 impl<O: OpenSink> Producer<O> {
     /// A producer that opens at the first tick.
     pub fn new(opener: O, now: Instant) -> Self {
+        let batching = Batching {
+            single: false,
+            bytes: BATCH_BYTES,
+        };
         Self {
             opener,
             sink: None,
             reports: Arc::default(),
             state: State::Closed { until: now },
-            batching: Batching {
-                single: false,
-                bytes: BATCH_BYTES,
-            },
+            current: batching,
+            batching,
             single_until: None,
             failed: Vec::new(),
             backoff: backoff(),
@@ -108,9 +113,9 @@ impl<O: OpenSink> Producer<O> {
         self.state == State::Open
     }
 
-    /// How records are put together now.
+    /// How the records that are with the producer were put together.
     pub fn batching(&self) -> Batching {
-        self.batching
+        self.current
     }
 
     /// Queues a record.
@@ -148,6 +153,9 @@ impl<O: OpenSink> Producer<O> {
     pub fn send_single(&mut self, id: RecordId, message: u64, now: Instant) {
         self.failed.push(id);
         if !self.batching.single {
+            tracing::info!(
+                "a batch was too large for its topic: records go one by one until the backlog is through"
+            );
             self.batching = Batching {
                 single: true,
                 bytes: (self.batching.bytes / 2).max(MIN_BATCH_BYTES),
@@ -207,6 +215,7 @@ impl<O: OpenSink> Producer<O> {
             State::Closed { .. } => match self.opener.open(self.batching, Arc::clone(&self.reports)) {
                 Ok(sink) => {
                     self.sink = Some(sink);
+                    self.current = self.batching;
                     self.state = State::Open;
                     Turn::Opened
                 }

@@ -123,6 +123,7 @@ async fn bridge(config: BridgeConfig, hash: String) -> Result<(), BridgeError> {
         metrics,
         signals,
         had_session: false,
+        closed_young: 0,
         heart,
     };
     session.run().await;

@@ -27,6 +27,11 @@ use crate::mqtt::packet::{ConnAck, Incoming, Message};
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// A connection that stood for so long was a good one: the next failure is retried soon.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// A connection that the server closes before it is this old was hardly worth making.
+const YOUNG_CONNECTION: Duration = Duration::from_secs(60);
+/// So many of those in a row, and another client must be doing the same. A 3.1.1 server cannot say so, and mosquitto does
+/// not say so in version 5 either.
+const SUSPICIOUS: u32 = 3;
 /// How often what takes time is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -63,6 +68,8 @@ pub struct Session<D: Dial, O: OpenSink> {
     pub had_session: bool,
     /// Beats while the session runs; for the liveness check.
     pub heart: watch::Sender<Instant>,
+    /// How often in a row the server has closed a young connection without a reason.
+    pub closed_young: u32,
 }
 
 /// Why a connection is over.
@@ -106,19 +113,19 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
             };
             let server = self.dialer.server();
             self.board.update(|p| p.mqtt.server = Some(server));
-            let began = Instant::now();
-            let error = match dialled {
+            let began = now();
+            let (error, stood) = match dialled {
                 Err(Interrupt::Shutdown) => return,
                 Err(Interrupt::Credentials) => continue,
-                Ok(Err(error)) => error,
+                Ok(Err(error)) => (error, None),
                 Ok(Ok((source, ack))) => match self.serve(source, &ack).await {
                     End::Shutdown => return,
                     End::Credentials => continue,
-                    End::Lost(error) => error,
+                    End::Lost(error) => (error, Some(now().duration_since(began))),
                 },
             };
-            self.lost(&error);
-            if began.elapsed() >= GOOD_CONNECTION {
+            self.lost(&error, stood);
+            if stood.is_some_and(|stood| stood >= GOOD_CONNECTION) {
                 waits = backoff();
             }
             let wait = waits.next().unwrap_or(Duration::from_secs(30));
@@ -164,7 +171,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 _ = tick.tick() => look_around(engine, way, view, sinks, heart),
             }
             // Nothing can be acknowledged without a connection.
-            engine.turn(Instant::now(), |_| {});
+            engine.turn(now(), |_| {});
         }
     }
 
@@ -216,7 +223,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
             session_present = present,
             "connected to MQTT"
         );
-        Subscribing::begin(&self.config, source, Instant::now())
+        Subscribing::begin(&self.config, source, now())
     }
 
     async fn serve_subscribed(&mut self, source: &mut D::Source, mut subscribing: Subscribing) -> End {
@@ -239,19 +246,19 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 () = reports.wait() => {}
                 _ = tick.tick() => {
                     look_around(&mut self.engine, way, view, &self.sinks, &self.heart);
-                    if let Err(error) = subscribing.tick(source, reading, Instant::now()) {
+                    if let Err(error) = subscribing.tick(source, reading, now()) {
                         return End::Lost(error);
                     }
                 }
                 () = shutdown.cancelled(), if !matches!(leaving, Some((_, End::Shutdown))) => {
-                    leaving = Some((Instant::now() + DRAIN_LIMIT, End::Shutdown));
+                    leaving = Some((now() + DRAIN_LIMIT, End::Shutdown));
                 }
                 // Nothing to wait for: what is underway is recognised when the server sends it again.
                 Ok(()) = mqtt_files.changed(), if leaving.is_none() => {
-                    leaving = Some((Instant::now(), End::Credentials));
+                    leaving = Some((now(), End::Credentials));
                 }
             }
-            let now = Instant::now();
+            let now = now();
             self.engine.turn(now, |pkid| source.acknowledge(pkid));
             if let Some((until, end)) = leaving.take() {
                 if self.engine.is_idle() || now >= until {
@@ -266,7 +273,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         match packet {
             Incoming::Publish(message) => self.message(message),
             Incoming::SubAck { pkid, granted } => {
-                subscribing.granted(pkid, &granted, Instant::now());
+                subscribing.granted(pkid, &granted, now());
                 self.board
                     .update(|p| p.mqtt.subscriptions = subscribing.progress());
                 if subscribing.answered() {
@@ -296,7 +303,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 return;
             }
         }
-        self.engine.accept(message, Instant::now());
+        self.engine.accept(message, now());
     }
 
     /// The server says how many messages it has dropped.
@@ -318,17 +325,23 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         }
     }
 
-    fn lost(&mut self, error: &MqttError) {
-        let text = match error {
-            MqttError::Closed { .. } => {
-                format!(
-                    "{error}; if this repeats, another client may use the client ID {:?}",
-                    self.config.client_id
-                )
-            }
-            error => error.to_string(),
+    /// A connection that had `stood` is over, or none could be made.
+    fn lost(&mut self, error: &MqttError, stood: Option<Duration>) {
+        let closed = matches!(error, MqttError::Closed { .. } | MqttError::Broken { .. });
+        let young = closed && stood.is_some_and(|stood| stood < YOUNG_CONNECTION);
+        self.closed_young = if young { self.closed_young + 1 } else { 0 };
+        let client_id = &self.config.client_id;
+        let (reason, text) = if self.closed_young >= SUSPICIOUS {
+            let n = self.closed_young;
+            let text = format!(
+                "{error}: {n} times in a row, soon after it had let us in; most likely another client uses the client \
+                 ID {client_id:?}: give each pipeline its own"
+            );
+            (Reason::MqttSessionTakenOver, text)
+        } else {
+            (reason(error), error.to_string())
         };
-        self.board.set(Component::Mqtt, Some((reason(error), text)));
+        self.board.set(Component::Mqtt, Some((reason, text)));
     }
 }
 
@@ -346,7 +359,7 @@ fn look_around<O: OpenSink>(
     sinks: &(dyn Fn(Way) -> O + Send),
     heart: &watch::Sender<Instant>,
 ) {
-    let now = Instant::now();
+    let now = now();
     heart.send_replace(now);
     if way.has_changed().unwrap_or(false) {
         engine.replace_sink(sinks(way.borrow_and_update().clone()), now);
@@ -356,3 +369,11 @@ fn look_around<O: OpenSink>(
     }
     engine.tick(now);
 }
+
+/// The time, as tokio has it: tests stop and move it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

@@ -318,10 +318,13 @@ impl Source for Connection {
 
     async fn close(mut self) {
         Codec::disconnect(&mut self.out);
-        // The session is safe whatever happens here: what the server did not get, it sends again.
+        // The session is safe whatever happens here: what the server did not get, it sends again. But a socket that is
+        // closed with unread data resets the connection, and the server may then lose our last acknowledgements: so
+        // what still comes is read until the server closes.
         let _ = timeout(CLOSE_LIMIT, async {
             poll_fn(|cx| self.poll_send(cx)).await?;
-            self.stream.shutdown().await
+            self.stream.shutdown().await?;
+            tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
         })
         .await;
     }

@@ -295,6 +295,7 @@ fn a_batch_that_is_too_large_is_taken_apart_before_anything_is_called_too_large(
             bytes: 500_000
         })
     );
+    assert_eq!(bench.board.snapshot().counters.dead_lettered, 0);
     assert!(bench.board.snapshot().losses.is_empty());
 }
 

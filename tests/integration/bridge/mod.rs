@@ -1,0 +1,7 @@
+//! `tributary bridge` as a process, between a real mosquitto and a real Kafka.
+
+mod connection;
+mod delivery;
+mod refusals;
+mod sessions;
+mod setup;

@@ -1,0 +1,229 @@
+//! The MQTT session: kept, resumed, lost, changed, ended.
+
+use tributary::bridge::config::SubscriptionConfig;
+use tributary::bridge::progress::{BridgeProgress, Component, Lossless, Reason};
+
+use super::setup::{Audit, Bridge, Publisher, audit, payload, read_until, ready_config, topic_of, v311};
+use crate::harness::kafka::{Listener, shared};
+use crate::harness::mosquitto::{Mosquitto, Options};
+
+const PERFECT: Audit = Audit {
+    lost: 0,
+    duplicates: 0,
+    disorder: 0,
+};
+
+#[tokio::test]
+async fn what_arrives_while_the_bridge_is_away_waits_in_the_session() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    for config in [
+        ready_config(&mqtt, kafka).await,
+        v311(ready_config(&mqtt, kafka).await),
+    ] {
+        let mut bridge = Bridge::ready(&config).await;
+        let progress = bridge.progress().await.expect("progress");
+        assert_eq!(progress.mqtt.first_session_present, Some(false));
+        bridge.stop().await;
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish_range(5, 0..100).await;
+        bridge.start_again();
+        let (found, _) = audit(&config, kafka, 5, 100).await;
+        assert_eq!(found, PERFECT);
+        let progress = bridge.wait("to be subscribed", BridgeProgress::subscribed).await;
+        assert_eq!(progress.mqtt.first_session_present, Some(true));
+        assert_eq!(progress.lossless(), Lossless::Yes);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_with_its_sessions_loses_nothing() {
+    let (mut mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    let config = ready_config(&mqtt, kafka).await;
+    let mut bridge = Bridge::ready(&config).await;
+    let mut publisher = Publisher::connect(&mqtt).await;
+    publisher.publish_range(5, 0..100).await;
+    mqtt.stop().await;
+    let lost = |p: &BridgeProgress| {
+        p.problem(Component::Mqtt)
+            .is_some_and(|p| p.reason == Reason::MqttUnreachable)
+    };
+    let progress = bridge.wait("to miss the server", lost).await;
+    assert!(progress.mqtt.connected_since.is_none() && !progress.subscribed());
+    let (status, why) = bridge.readyz().await;
+    assert!(status == 503 && why.contains("MqttUnreachable"), "{status} {why}");
+    mqtt.start_again().await;
+    let progress = bridge
+        .wait("to be back", |p| p.subscribed() && p.problems.is_empty())
+        .await;
+    assert_eq!(
+        (progress.counters.connects, progress.mqtt.session_present),
+        (2, Some(true))
+    );
+    assert_eq!(bridge.readyz().await.0, 200);
+    let mut publisher = Publisher::connect(&mqtt).await;
+    publisher.publish_range(5, 100..200).await;
+    let (found, _) = audit(&config, kafka, 5, 200).await;
+    assert_eq!((found.lost, found.disorder), (0, 0), "{found:?}");
+    let progress = bridge
+        .wait("to have settled all", |p| p.in_flight.messages == 0)
+        .await;
+    assert_eq!(
+        (progress.counters.sessions_lost, progress.lossless()),
+        (0, Lossless::Yes)
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_has_lost_is_counted_and_makes_lossless_unknown() {
+    let (mut mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    for config in [
+        ready_config(&mqtt, kafka).await,
+        v311(ready_config(&mqtt, kafka).await),
+    ] {
+        let mut bridge = Bridge::ready(&config).await;
+        mqtt.stop().await;
+        mqtt.forget_sessions();
+        mqtt.start_again().await;
+        let progress = bridge
+            .wait("to see it", |p| p.subscribed() && p.counters.sessions_lost == 1)
+            .await;
+        assert_eq!(progress.mqtt.session_present, Some(false));
+        assert!(matches!(progress.lossless(), Lossless::Unknown(loss) if loss.reason == Reason::SessionLost));
+        // The subscriptions are new, and work.
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish_range(1, 0..10).await;
+        assert_eq!(audit(&config, kafka, 1, 10).await.0, PERFECT);
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_was_removed_is_unsubscribed_also_after_a_restart() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    for v5 in [true, false] {
+        let mut config = ready_config(&mqtt, kafka).await;
+        if !v5 {
+            config = v311(config);
+        }
+        config.mqtt.subscriptions.push(SubscriptionConfig {
+            filter: "old/#".into(),
+            qos: 1,
+        });
+        let mut bridge = Bridge::ready(&config).await;
+        bridge.stop().await;
+        config.mqtt.subscriptions.pop();
+        config.mqtt.unsubscribe = vec!["old/#".into(), "never/subscribed".into()];
+        bridge.configure(&config);
+        bridge.start_again();
+        let gone = |p: &BridgeProgress| p.subscribed() && p.mqtt.unsubscribed.len() == 2;
+        let progress = bridge.wait("to have unsubscribed", gone).await;
+        assert_eq!(progress.mqtt.session_present, Some(true));
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish("old/x", payload(0, 0)).await;
+        publisher.publish(&topic_of(0), payload(0, 0)).await;
+        publisher.flush().await;
+        let progress = bridge
+            .wait("to have the other", |p| p.counters.acknowledged >= 1)
+            .await;
+        assert_eq!(
+            (progress.counters.received, progress.counters.dead_lettered),
+            (1, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_session_ends_on_command_with_what_it_held() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    for config in [
+        ready_config(&mqtt, kafka).await,
+        v311(ready_config(&mqtt, kafka).await),
+    ] {
+        let mut bridge = Bridge::ready(&config).await;
+        bridge.stop().await;
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish(&topic_of(0), payload(0, 0)).await;
+        publisher.flush().await;
+        let output = bridge.end_session();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        bridge.start_again();
+        bridge.wait("to be subscribed", BridgeProgress::subscribed).await;
+        publisher.publish(&topic_of(0), payload(0, 1)).await;
+        publisher.flush().await;
+        let topic = &config.routes[0].topic;
+        let seen = read_until(kafka.connection(Listener::Plain), topic, |seen| !seen.is_empty()).await;
+        assert_eq!(seen[0].text(), payload(0, 1));
+        assert_eq!(
+            bridge
+                .progress()
+                .await
+                .expect("progress")
+                .mqtt
+                .first_session_present,
+            Some(false)
+        );
+    }
+}
+
+#[tokio::test]
+async fn ending_a_session_without_a_server_gives_up_in_time_and_says_so() {
+    let config = super::setup::config("mqtt://127.0.0.1:9", vec!["127.0.0.1:9".into()]);
+    let bridge = Bridge::start(&config);
+    let begun = std::time::Instant::now();
+    let output = bridge.end_session();
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("could not be ended within 10 s"), "{text}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn messages_that_the_server_drops_are_seen() {
+    // A queue of ten messages: what comes while the bridge is away does not fit.
+    let options = Options {
+        config: vec![
+            "max_inflight_messages 10".into(),
+            "max_queued_messages 10".into(),
+            "sys_interval 1".into(),
+        ],
+        ..Options::default()
+    };
+    let (mqtt, kafka) = (Mosquitto::start(&options).await, shared().await);
+    let config = ready_config(&mqtt, kafka).await;
+    let mut bridge = Bridge::ready(&config).await;
+    let other = ready_config(&mqtt, kafka).await;
+    let mut away = Bridge::ready(&other).await;
+    away.stop().await;
+    bridge
+        .wait("to have read the count", |p| p.mqtt.broker_dropped.is_some())
+        .await;
+    let mut publisher = Publisher::connect(&mqtt).await;
+    publisher.publish_range(1, 0..100).await;
+    let progress = bridge
+        .wait("to see it grow", |p| {
+            p.mqtt.broker_dropped.is_some_and(|d| d.growth > 0)
+        })
+        .await;
+    assert!(matches!(progress.lossless(), Lossless::No(loss) if loss.reason == Reason::BrokerDropped));
+}
+
+#[tokio::test]
+async fn two_bridges_with_one_client_id_are_told_so() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    let config = ready_config(&mqtt, kafka).await;
+    let mut first = Bridge::ready(&config).await;
+    let mut twin = config.clone();
+    twin.telemetry.listen = ([127, 0, 0, 1], crate::harness::ports::free_port()).into();
+    let _second = Bridge::start(&twin);
+    let taken = |p: &BridgeProgress| {
+        p.last_error
+            .as_ref()
+            .is_some_and(|e| e.reason == Reason::MqttSessionTakenOver)
+    };
+    let progress = first.wait("to be told", taken).await;
+    let message = progress.last_error.expect("as waited for").message;
+    assert!(message.contains(&config.mqtt.client_id), "{message}");
+}
