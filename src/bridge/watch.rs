@@ -18,6 +18,9 @@ const CALM: Duration = Duration::from_secs(10);
 /// Between two looks while something is wrong.
 const KEEN: Duration = Duration::from_secs(2);
 
+/// Looks in a row that must fail before a Kafka that answered is said to be gone: one slow answer is no news.
+const FAILURES: u32 = 2;
+
 /// What was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KafkaView {
@@ -112,6 +115,7 @@ pub async fn look(
             Ok(connection) => Admin::new(&connection).map_err(|e| (reason(&e), e.explain())),
             Err(text) => Err((Reason::CredentialsUnreadable, text)),
         };
+        let mut failures = 0;
         loop {
             let view = match &admin {
                 Err(error) => KafkaView {
@@ -128,7 +132,10 @@ pub async fn look(
                 }
             };
             let pause = if view.calm() { CALM } else { KEEN };
-            seen.send_replace(view);
+            failures = if view.error.is_some() { failures + 1 } else { 0 };
+            if failures == 0 || failures >= FAILURES || seen.borrow().connected_since.is_none() {
+                seen.send_replace(view);
+            }
             tokio::select! {
                 () = token.cancelled() => return,
                 changed = way.changed() => match changed {
