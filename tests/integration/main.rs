@@ -8,3 +8,4 @@ mod harness;
 mod kafka;
 mod operator;
 mod replication_link;
+mod probe;

@@ -122,6 +122,10 @@ pub async fn run(args: SendArgs) -> Result<ExitCode, SendError> {
     // Whatever happened: what is known goes to the file.
     flush(&common.account, &mut writer)?;
     writer.finish(&common.account.end())?;
+    if outcome.is_err() && common.account.totals().sent == 0 {
+        // Nothing was sent: the same command may be given again once the cause is mended.
+        std::fs::remove_file(&args.sent)?;
+    }
     outcome?;
     let summary = summarize(&args, &header, &common.account, started.elapsed());
     args.output.print(&summary, &summary.text())?;
