@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -13,7 +15,20 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// A producer for the positions topic alone: what waits for a slow data topic does not delay positions.
 pub(super) struct Store {
-    producer: FutureProducer,
+    producer: FutureProducer<Quiet>,
+}
+
+/// What is worth a line, the link says once.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", side = "positions", ?level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", side = "positions", %error, reason);
+    }
 }
 
 /// Why positions were not stored.

@@ -9,3 +9,4 @@ mod kafka;
 mod operator;
 mod replication_link;
 mod probe;
+mod replicator;

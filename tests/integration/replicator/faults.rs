@@ -1,0 +1,230 @@
+//! Either side away, wrong addresses, credentials that are missing, wrong or changed: it waits, says why once, and goes
+//! on by itself.
+
+use std::time::Duration;
+
+use super::records::{Audit, audit, numbered, producer_with, write};
+use super::world::{Link, World, plain, shared};
+use crate::harness::client::create_topic;
+use crate::harness::fake_server::{Behaviour, FakeServer};
+use crate::harness::kafka::{Listener, PASSWORD, USER, unique};
+use crate::harness::process::data_dir;
+use crate::harness::proxy::Line;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_may_be_away_for_long() {
+    let world = World::start().await;
+    let topic = unique("away");
+    create_topic(&world.source.admin(), &topic, 2, &[]).await;
+    let producer = producer_with(&plain(&world.source), "lz4");
+    let mut replicator = world.proxied_link(&[&topic]).run();
+    replicator.until_following(&topic, 2).await;
+    let sessions = replicator.progress().await.unwrap().totals.sessions;
+    let mut sent = 0;
+    let mut send = async |count: u64| {
+        write(&producer, &topic, &numbered(sent, sent + count, 2)).await;
+        sent += count;
+        i64::try_from(sent / 2).unwrap()
+    };
+    let end = send(1000).await;
+    replicator.until_stored(&topic, 0, end).await;
+
+    // The target is cut for longer than any client's own patience of a few seconds.
+    world.target.proxy(0).cut();
+    let end = send(3000).await;
+    let cut = replicator
+        .until("the target to be away", |progress| {
+            !progress.target.is_connected()
+        })
+        .await;
+    assert_eq!(cut.target.reason.as_deref(), Some("KafkaUnreachable"));
+    assert!(cut.source.is_connected());
+    assert!(replicator.get("/healthz").await.unwrap().0.contains("200"));
+    assert!(
+        replicator.get("/readyz").await.unwrap().0.contains("200"),
+        "a line that is cut makes no pod unready"
+    );
+    tokio::time::sleep(Duration::from_secs(20)).await; // the length of the cut is what is tested
+    world.target.proxy(0).mend();
+    replicator.until_stored(&topic, 1, end).await;
+
+    // Neither side says anything, though connections stand.
+    world.target.proxy(0).set(Line::Silent);
+    let end = send(1000).await;
+    replicator
+        .until("the target to be silent", |progress| {
+            !progress.target.is_connected()
+        })
+        .await;
+    world.target.proxy(0).mend();
+    replicator.until_stored(&topic, 0, end).await;
+
+    world.source.proxy(0).cut();
+    let cut = replicator
+        .until("the source to be away", |progress| {
+            !progress.source.is_connected()
+        })
+        .await;
+    assert!(cut.target.is_connected());
+    let end = send(1000).await;
+    world.source.proxy(0).mend();
+    replicator.until_stored(&topic, 1, end).await;
+    replicator.until_stored(&topic, 0, end).await;
+
+    let progress = replicator.progress().await.unwrap();
+    assert_eq!(
+        progress.totals.sessions, sessions,
+        "the clients were never built anew"
+    );
+    assert!(
+        progress.last_error.is_some_and(|error| error.until.is_some()),
+        "the last fault is over"
+    );
+    let faults = replicator
+        .log()
+        .lines()
+        .filter(|line| line.contains("\"message\":\"fault\""))
+        .count();
+    assert!(
+        faults <= 8,
+        "each fault is told once, not at each attempt: {faults}\n{}",
+        replicator.log()
+    );
+    let arrived = world.arrived(&topic, 2, usize::try_from(sent).unwrap()).await;
+    let audit = audit(&arrived, sent, 2);
+    assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_in_time_although_the_target_is_away() {
+    let world = World::start().await;
+    let topic = unique("ends");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let producer = producer_with(&plain(&world.source), "lz4");
+    let mut replicator = world.proxied_link(&[&topic]).run();
+    replicator.until_following(&topic, 1).await;
+    world.target.proxy(0).cut();
+    replicator
+        .until("the target to be away", |progress| {
+            !progress.target.is_connected()
+        })
+        .await;
+    write(&producer, &topic, &numbered(0, 1000, 1)).await;
+    let took = replicator.stop().await;
+    assert!(took < Duration::from_secs(20), "a pod has 30 s to end: {took:?}");
+    world.target.proxy(0).mend();
+    replicator.start();
+    replicator.until_stored(&topic, 0, 1000).await;
+    assert_eq!(audit(&world.arrived(&topic, 1, 1000).await, 1000, 1).lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_and_comes_back_costs_nothing() {
+    let mut world = World::start().await;
+    let topic = unique("broker");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let producer = producer_with(&plain(&world.source), "lz4");
+    let mut replicator = world.link(&[&topic]).run();
+    write(&producer, &topic, &numbered(0, 2000, 1)).await;
+    replicator.until_stored(&topic, 0, 2000).await;
+    world.target.kill(0);
+    write(&producer, &topic, &numbered(2000, 4000, 1)).await;
+    world.target.start_node(0).await;
+    replicator.until_stored(&topic, 0, 4000).await;
+    world.source.stop(0).await;
+    world.source.start_node(0).await;
+    write(&producer, &topic, &numbered(4000, 5000, 1)).await;
+    replicator.until_stored(&topic, 0, 5000).await;
+    let audit = audit(&world.arrived(&topic, 1, 5000).await, 5000, 1);
+    assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_not_kafka_is_named() {
+    let world = shared().await;
+    let topic = unique("not-kafka");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let http = FakeServer::start(Behaviour::Answers("HTTP/1.1 400 Bad Request\r\n\r\n".into())).await;
+    let link = Link::new(
+        world.source.bootstrap(Listener::Plain),
+        vec![http.address()],
+        &[&topic],
+    );
+    let mut replicator = link.run();
+    let progress = replicator
+        .until("NotKafka", |progress| {
+            progress.target.reason.as_deref() == Some("NotKafka")
+        })
+        .await;
+    assert!(progress.target.message.unwrap().contains(&http.address()));
+    assert!(replicator.get("/readyz").await.unwrap().0.contains("503"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_wrong_and_changed_credentials_are_told_and_mend_by_themselves() {
+    let world = shared().await;
+    let topic = unique("credentials");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let producer = producer_with(&plain(&world.source), "lz4");
+    let folder = data_dir("credentials");
+    let (password, ca) = (folder.join("password"), folder.join("ca.crt"));
+    std::fs::write(&ca, world.target.authority().pem()).unwrap();
+    let mut link = world.link(&[&topic]);
+    link.target = format!(
+        "{{bootstrapServers: {:?}, tls: {{mode: Verify, caFile: {ca:?}}}, authentication: {{type: Scram, mechanism: \
+         ScramSha512, username: {USER}, passwordFile: {password:?}}}}}",
+        world.target.bootstrap(Listener::SaslTls)
+    );
+    let mut replicator = link.run();
+    let reason = |reason: &'static str| {
+        move |progress: &tributary::replicator::progress::Progress| {
+            progress.target.reason.as_deref() == Some(reason)
+        }
+    };
+    let missing = replicator.until("no file", reason("CredentialsMissing")).await;
+    assert!(missing.target.message.unwrap().contains("password"));
+    std::fs::write(&password, "wrong").unwrap();
+    replicator
+        .until("wrong password", reason("AuthenticationFailed"))
+        .await;
+    std::fs::write(&password, PASSWORD).unwrap();
+    write(&producer, &topic, &numbered(0, 1000, 1)).await;
+    let before = replicator.until_stored(&topic, 0, 1000).await;
+
+    // Gone while it runs: what works goes on working.
+    std::fs::remove_file(&password).unwrap();
+    let fault = |progress: &tributary::replicator::progress::Progress| {
+        progress
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.reason == "CredentialsMissing" && error.until.is_none())
+    };
+    replicator.until("the missing file to be told", fault).await;
+    write(&producer, &topic, &numbered(1000, 2000, 1)).await;
+    replicator.until_stored(&topic, 0, 2000).await;
+    std::fs::write(&password, PASSWORD).unwrap();
+
+    // Another CA bundle, of which the present CA is one: new clients, under load, nothing lost or repeated.
+    let other = crate::harness::certificates::Authority::new("another");
+    let load = {
+        let (producer, topic) = (producer.clone(), topic.clone());
+        tokio::spawn(async move {
+            for n in 20..200 {
+                write(&producer, &topic, &numbered(n * 100, (n + 1) * 100, 1)).await;
+            }
+        })
+    };
+    std::fs::write(&ca, format!("{}{}", other.pem(), world.target.authority().pem())).unwrap();
+    let anew = |progress: &tributary::replicator::progress::Progress| {
+        progress.totals.sessions > before.totals.sessions
+    };
+    replicator.until("new clients", anew).await;
+    load.await.unwrap();
+    replicator.until_stored(&topic, 0, 20_000).await;
+    assert_eq!(
+        audit(&world.arrived(&topic, 1, 20_000).await, 20_000, 1),
+        Audit::default()
+    );
+    assert!(!replicator.log().contains(PASSWORD), "no secret in the log");
+    assert!(!replicator.get("/progress").await.unwrap().1.contains(PASSWORD));
+}

@@ -1,0 +1,10 @@
+//! `tributary replicator`, the real binary, between real Kafka clusters.
+
+mod copying;
+mod decisions;
+mod faults;
+mod growth;
+mod kills;
+mod loops;
+mod records;
+mod world;
