@@ -75,13 +75,15 @@ pub(super) struct Book {
 
 impl Book {
     /// What is known of a partition's position, given what the positions topic says: this process's own knowledge is
-    /// at least as new, unless somebody else has stored another position meanwhile, which then counts.
+    /// at least as new, unless somebody else has stored another position meanwhile, which then counts. For a partition
+    /// that stands still only what is stored counts: a decision may well repeat the offset at which it stopped.
     pub(super) fn known(&self, partition: &TopicPartition, read: Stored) -> Stored {
         let (Some(entry), Stored::Known(known)) = (self.entries.get(partition), read) else {
             return read;
         };
-        let untouched =
-            entry.stored == Some(known.position.next_offset) && entry.route.topic_id == known.topic_id;
+        let untouched = !matches!(entry.state, State::Stopped(_))
+            && entry.stored == Some(known.position.next_offset)
+            && entry.route.topic_id == known.topic_id;
         match entry.reached {
             Some(position) if untouched && position.next_offset >= known.position.next_offset => {
                 Stored::Known(Known { position, ..known })
@@ -286,7 +288,8 @@ impl Book {
             .collect()
     }
 
-    /// Positions that are ahead of what is stored.
+    /// Positions that are ahead of what is stored. Also of a partition that stands still, until it is stored once: from
+    /// then on what others store for it is not touched.
     pub(super) fn unstored(
         &self,
         identity: &Identity,
@@ -294,10 +297,8 @@ impl Book {
     ) -> Vec<(TopicPartition, PositionKey, Position)> {
         let now = Timestamp::now().as_millisecond();
         let ahead = self.entries.iter().filter_map(|(partition, entry)| {
-            let reached = entry
-                .reached
-                .filter(|_| !matches!(entry.state, State::Stopped(_)))?;
-            let moved = entry.stored.is_some_and(|stored| stored != reached.next_offset);
+            let reached = entry.reached?;
+            let moved = entry.stored.is_some_and(|stored| stored < reached.next_offset);
             moved.then(|| {
                 (
                     partition.clone(),

@@ -212,8 +212,8 @@ impl Engine {
     }
 
     /// Takes no more records, waits at most `limit` for the acknowledgements that are due, ends the thread and both
-    /// clients, and says how far each slot is.
-    pub async fn end(mut self, limit: Duration) -> BTreeMap<usize, SlotState> {
+    /// clients, and says how far each slot is, and what has happened meanwhile.
+    pub async fn end(mut self, limit: Duration) -> (BTreeMap<usize, SlotState>, Vec<Event>) {
         self.ending.store(true, Ordering::Release);
         self.command(Command::Drain);
         let deadline = Instant::now() + limit;
@@ -228,7 +228,11 @@ impl Engine {
                 tracing::error!("the copying thread ended by a panic");
             }
         }
-        self.states()
+        let mut events = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            events.push(event);
+        }
+        (self.states(), events)
     }
 
     fn command(&self, command: Command) {

@@ -116,7 +116,8 @@ impl Report {
     pub(super) fn connected(&self, side: Side, cluster_id: &str) {
         let mut inner = self.lock();
         let cluster = inner.side(side);
-        if cluster.connected_since.is_none() {
+        let anew = cluster.connected_since.is_none();
+        if anew {
             tracing::info!(?side, cluster_id, "connected");
             *cluster = ClusterProgress {
                 connected_since: Some(Timestamp::now()),
@@ -126,7 +127,9 @@ impl Report {
         cluster.cluster_id = Some(cluster_id.to_owned());
         let both = inner.progress.source.is_connected() && inner.progress.target.is_connected();
         inner.connected_once |= both;
-        inner.over(side);
+        if anew {
+            inner.over(side);
+        }
     }
 
     /// A cluster did not answer.

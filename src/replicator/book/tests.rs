@@ -128,7 +128,7 @@ fn a_position_that_somebody_else_stored_counts_above_our_own() {
 }
 
 #[test]
-fn a_stopped_partition_stores_nothing_and_shows_its_gap_since_it_was_seen() {
+fn a_stopped_partition_stores_what_was_acknowledged_once_and_shows_its_gap_since_it_was_seen() {
     let mut book = following(5);
     book.advance(&[(0, slot(8, 3))].into());
     assert!(book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart)));
@@ -138,7 +138,24 @@ fn a_stopped_partition_stores_nothing_and_shows_its_gap_since_it_was_seen() {
         ..stop(StopReason::BelowLogStart)
     };
     assert!(!book.stopped(&t(0), &route(), later), "the same stop is not news");
+    assert_eq!(book.unstored(&identity(), 1).len(), 1);
+    book.stored(&t(0), 8);
     assert!(book.unstored(&identity(), 1).is_empty());
+    let position = Reached {
+        next_offset: 8,
+        leader_epoch: None,
+        timestamp: None,
+    };
+    let decided = Stored::Known(Known {
+        topic_id: id(1),
+        target_topic_id: Some(id(9)),
+        position,
+    });
+    assert_eq!(
+        book.known(&t(0), decided),
+        decided,
+        "a decision may repeat the offset"
+    );
     let round = book.round();
     assert_eq!(
         (round.gaps[0].from, round.gaps[0].to, round.gaps[0].seen_at),

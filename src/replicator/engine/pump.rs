@@ -211,9 +211,12 @@ impl Pump {
         }
     }
 
-    /// Whether nothing waits for an acknowledgement.
+    /// Whether nothing waits for an acknowledgement that can still come.
     fn is_idle(&self) -> bool {
-        self.slots.iter().flatten().all(|slot| slot.tracker.is_idle())
+        self.slots
+            .iter()
+            .flatten()
+            .all(|slot| slot.refused || slot.tracker.is_idle())
     }
 
     /// Waits for acknowledgements, or for work when none are due.
@@ -277,7 +280,9 @@ fn turn(slot: &mut Slot, producer: &BaseProducer<TargetContext>, link: &Link, sh
                     // The consumer counts this record as passed and the target will not get it: from here on only
                     // the tracker's position is true.
                     slot.halted = true;
-                    if let Refused::ByClient(code) = refused {
+                    if let Refused::ByClient(code) = refused
+                        && !std::mem::replace(&mut slot.refused, true)
+                    {
                         let fault = Event::TargetFault {
                             slot: slot.follow.slot,
                             offset: message.offset(),

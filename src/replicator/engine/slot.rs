@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) at_end: bool,
     /// No more records are taken: a fault was reported, and the link decides.
     pub(super) halted: bool,
+    /// The target refused a record: what is in flight never gets acknowledged.
+    pub(super) refused: bool,
 }
 
 impl Slot {
@@ -41,6 +43,7 @@ impl Slot {
             ready,
             at_end: false,
             halted: false,
+            refused: false,
         }
     }
 
@@ -51,7 +54,8 @@ impl Slot {
 
     /// The target will not take the record at `offset`, told once per slot: those behind it fail for the same reason.
     pub(super) fn refused(&mut self, offset: i64, code: RDKafkaErrorCode, link: &Link) {
-        if !std::mem::replace(&mut self.halted, true) {
+        self.halted = true;
+        if !std::mem::replace(&mut self.refused, true) {
             let bytes = self.tracker.size_of(offset).unwrap_or_default();
             link.tell(Event::TargetFault {
                 slot: self.follow.slot,

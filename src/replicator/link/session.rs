@@ -199,6 +199,10 @@ impl<'a> Session<'a> {
         )
         .map_err(Failure::Halt)?;
         self.context.report.link_goes();
+        self.context.report.over(Side::Source);
+        if !self.store_failed {
+            self.context.report.over(Side::Target);
+        }
         self.admit(&seen).await
     }
 
@@ -308,16 +312,18 @@ impl<'a> Session<'a> {
 
     fn is_changed(&self) -> bool {
         match Connections::load(&self.context.config) {
-            Ok(connections) if connections == self.connections => false,
+            Ok(connections) if connections == self.connections => {
+                self.context.report.over(Side::Local);
+                false
+            }
             Ok(_) => {
                 tracing::info!("credentials have changed: connecting anew");
                 true
             }
             Err((side, error)) => {
                 // Law 3: what was loaded goes on working until there is something to replace it.
-                self.context
-                    .report
-                    .fault(side, error.reason(), &error.to_string());
+                let message = format!("{side:?}: {error}");
+                self.context.report.fault(Side::Local, error.reason(), &message);
                 false
             }
         }
@@ -328,8 +334,12 @@ impl<'a> Session<'a> {
         let connected = self.context.report.progress().target.is_connected();
         let drain = if connected { DRAIN } else { DRAIN_DISCONNECTED };
         if let Some(engine) = self.engine.take() {
-            let states = engine.end(drain).await;
+            let (states, events) = engine.end(drain).await;
             self.memory.book.advance(&states);
+            // One refused record fails all that is in flight, and its own report need not be the first.
+            for event in events {
+                let _ = self.handle(event);
+            }
         }
         if keeps_positions {
             let last = async {
@@ -339,8 +349,10 @@ impl<'a> Session<'a> {
                     self.stored(outcome);
                 }
                 let unstored = self.memory.book.unstored(&self.identity, self.generation);
-                let written = self.store.write(&records(&unstored)).await;
-                self.stored((unstored, written));
+                if !unstored.is_empty() {
+                    let written = self.store.write(&records(&unstored)).await;
+                    self.stored((unstored, written));
+                }
             };
             if tokio::time::timeout(if connected { LAST_STORE } else { DRAIN_DISCONNECTED }, last)
                 .await

@@ -40,22 +40,33 @@ fn found(positions: &[(PositionKey, Result<Position, PositionError>)]) -> Positi
 }
 
 fn future() -> PositionError {
-    PositionError::FutureVersion { part: "value", version: 2 }
+    PositionError::FutureVersion {
+        part: "value",
+        version: 2,
+    }
 }
 
 fn malformed() -> PositionError {
-    PositionError::Malformed { part: "value", why: "no".to_owned() }
+    PositionError::Malformed {
+        part: "value",
+        why: "no".to_owned(),
+    }
 }
 
 fn reason(seen: bool, stored: &[PositionKey], found: &Positions) -> Option<LinkStopReason> {
     let stored = stored.iter().cloned().collect();
-    check_positions(LINK, seen, &stored, found).err().map(|halt| halt.reason)
+    check_positions(LINK, seen, &stored, found)
+        .err()
+        .map(|halt| halt.reason)
 }
 
 #[test]
 fn a_link_that_never_ran_may_start() {
     assert_eq!(reason(false, &[], &found(&[])), None);
-    assert_eq!(reason(false, &[], &found(&[(key("other", 0), Ok(position()))])), None);
+    assert_eq!(
+        reason(false, &[], &found(&[(key("other", 0), Ok(position()))])),
+        None
+    );
 }
 
 #[test]
@@ -64,7 +75,10 @@ fn positions_that_were_seen_and_are_gone_stop_the_link() {
     assert_eq!(reason(true, &[], &others), Some(LinkStopReason::PositionsLost));
     let half = found(&[(key(LINK, 0), Ok(position()))]);
     assert_eq!(reason(true, &[], &half), None);
-    assert_eq!(reason(true, &[key(LINK, 0), key(LINK, 1)], &half), Some(LinkStopReason::PositionsLost));
+    assert_eq!(
+        reason(true, &[key(LINK, 0), key(LINK, 1)], &half),
+        Some(LinkStopReason::PositionsLost)
+    );
 }
 
 #[test]
@@ -72,26 +86,47 @@ fn what_a_newer_version_wrote_is_never_taken_for_absent() {
     let value = found(&[(key(LINK, 0), Err(future()))]);
     assert_eq!(reason(false, &[], &value), Some(LinkStopReason::PositionsTooNew));
     let mut keys = found(&[]);
-    keys.unreadable.push(Unreadable { partition: partition_for(LINK), offset: 3, error: future() });
+    keys.unreadable.push(Unreadable {
+        partition: partition_for(LINK),
+        offset: 3,
+        error: future(),
+    });
     assert_eq!(reason(false, &[], &keys), Some(LinkStopReason::PositionsTooNew));
     keys.unreadable[0].partition = (partition_for(LINK) + 1) % 8;
-    assert_eq!(reason(false, &[], &keys), None, "in that partition there is nothing of ours");
+    assert_eq!(
+        reason(false, &[], &keys),
+        None,
+        "in that partition there is nothing of ours"
+    );
 }
 
 #[test]
 fn a_broken_position_of_ours_stops_and_one_of_others_does_not() {
-    assert_eq!(reason(false, &[], &found(&[(key(LINK, 0), Err(malformed()))])), Some(LinkStopReason::PositionsUnusable));
-    assert_eq!(reason(false, &[], &found(&[(key("other", 0), Err(malformed()))])), None);
+    assert_eq!(
+        reason(false, &[], &found(&[(key(LINK, 0), Err(malformed()))])),
+        Some(LinkStopReason::PositionsUnusable)
+    );
+    assert_eq!(
+        reason(false, &[], &found(&[(key("other", 0), Err(malformed()))])),
+        None
+    );
 }
 
 #[test]
 fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is() {
     use crate::kafka::error::KafkaError;
     let code = |code| PositionsError::Kafka(KafkaError::from_code("topic", code, None).unwrap());
-    let timeout = KafkaError::Timeout { address: "a".into(), doing: "x".into(), after: Duration::from_secs(3) };
+    let timeout = KafkaError::Timeout {
+        address: "a".into(),
+        doing: "x".into(),
+        after: Duration::from_secs(3),
+    };
     assert_eq!(unreadable(&PositionsError::Kafka(timeout)), None);
     assert_eq!(unreadable(&code(6)), None, "NOT_LEADER_OR_FOLLOWER passes");
-    assert_eq!(unreadable(&code(29)).map(|halt| halt.reason), Some(LinkStopReason::PositionsUnusable));
+    assert_eq!(
+        unreadable(&code(29)).map(|halt| halt.reason),
+        Some(LinkStopReason::PositionsUnusable)
+    );
     assert!(unreadable(&PositionsError::WrongPartitions { found: 1 }).is_some());
 }
 
@@ -102,9 +137,18 @@ fn refused(code: RDKafkaErrorCode, before: Option<&RefusedRecord>) -> Option<Ref
 #[test]
 fn only_what_is_the_records_own_fault_stops_its_partition() {
     let stops = |code| refused(code, None).map(|refused| refused.reason);
-    assert_eq!(stops(RDKafkaErrorCode::MessageSizeTooLarge), Some(StopReason::RecordTooLarge));
-    assert_eq!(stops(RDKafkaErrorCode::InvalidRecord), Some(StopReason::RecordRefused));
-    assert_eq!(stops(RDKafkaErrorCode::TopicAuthorizationFailed), Some(StopReason::NotAuthorized));
+    assert_eq!(
+        stops(RDKafkaErrorCode::MessageSizeTooLarge),
+        Some(StopReason::RecordTooLarge)
+    );
+    assert_eq!(
+        stops(RDKafkaErrorCode::InvalidRecord),
+        Some(StopReason::RecordRefused)
+    );
+    assert_eq!(
+        stops(RDKafkaErrorCode::TopicAuthorizationFailed),
+        Some(StopReason::NotAuthorized)
+    );
     for passing in [
         RDKafkaErrorCode::UnknownTopicOrPartition,
         RDKafkaErrorCode::PurgeInflight,
@@ -119,16 +163,24 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
 fn a_refused_record_is_tried_again_when_the_topic_changed() {
     let refused = refused(RDKafkaErrorCode::MessageSizeTooLarge, None).unwrap();
     let much_later = Instant::now() + Duration::from_secs(1_000_000);
-    assert!(!refused.is_due("max.message.bytes=1000", much_later), "a larger record does not shrink");
+    assert!(
+        !refused.is_due("max.message.bytes=1000", much_later),
+        "a larger record does not shrink"
+    );
     assert!(refused.is_due("max.message.bytes=5000", Instant::now()));
-    assert!(refused.message.contains("max.message.bytes 1000"), "{}", refused.message);
+    assert!(
+        refused.message.contains("max.message.bytes 1000"),
+        "{}",
+        refused.message
+    );
 }
 
 #[test]
 fn what_may_pass_by_itself_is_tried_again_less_and_less_often() {
     let first = refused(RDKafkaErrorCode::TopicAuthorizationFailed, None).unwrap();
     let second = refused(RDKafkaErrorCode::TopicAuthorizationFailed, Some(&first)).unwrap();
-    let due = |refused: &RefusedRecord, after: Duration| refused.is_due(&refused.settings, refused.since + after);
+    let due =
+        |refused: &RefusedRecord, after: Duration| refused.is_due(&refused.settings, refused.since + after);
     assert!(!due(&first, RETRY_FIRST / 2) && due(&first, RETRY_FIRST));
     assert!(!due(&second, RETRY_FIRST) && due(&second, RETRY_FIRST * 2));
     let mut last = second;
