@@ -55,7 +55,7 @@ pub struct Session<D: Dial, O: OpenSink> {
     /// What is done with messages.
     pub engine: Engine<O>,
     /// How a way to Kafka becomes producers.
-    pub sinks: Box<dyn Fn(Way) -> O + Send>,
+    pub sinks: Box<dyn Fn(Way) -> O + Send + Sync>,
     /// Subscriptions and client ID.
     pub config: MqttConfig,
     /// The progress document.
@@ -150,7 +150,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
     async fn drive<T>(
         engine: &mut Engine<O>,
         signals: &mut Signals,
-        sinks: &(dyn Fn(Way) -> O + Send),
+        sinks: &(dyn Fn(Way) -> O + Send + Sync),
         heart: &watch::Sender<Instant>,
         wait: &mut (impl Future<Output = T> + Unpin),
     ) -> Result<T, Interrupt> {
@@ -356,7 +356,7 @@ fn look_around<O: OpenSink>(
     engine: &mut Engine<O>,
     way: &mut watch::Receiver<Way>,
     view: &mut watch::Receiver<KafkaView>,
-    sinks: &(dyn Fn(Way) -> O + Send),
+    sinks: &(dyn Fn(Way) -> O + Send + Sync),
     heart: &watch::Sender<Instant>,
 ) {
     let now = now();

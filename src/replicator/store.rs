@@ -51,7 +51,7 @@ impl Store {
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("log_level", "0");
         config
-            .create()
+            .create_with_context(Quiet)
             .map(|producer| Self { producer })
             .map_err(StoreError)
     }

@@ -7,6 +7,6 @@ mod bridge;
 mod harness;
 mod kafka;
 mod operator;
-mod replication_link;
 mod probe;
+mod replication_link;
 mod replicator;

@@ -109,6 +109,8 @@ impl Dial for FakeDial {
                     keep_alive: None,
                     session_expiry: None,
                     maximum_qos: None,
+                    maximum_packet: None,
+                    receive_maximum: None,
                 };
                 Ok((source, ack))
             }
@@ -250,10 +252,10 @@ impl Bench {
             sent,
             pkid: 0,
         };
-        self.prepare
-            .send(Ok((source, session_present)))
-            .ok()
-            .expect("the session runs");
+        assert!(
+            self.prepare.send(Ok((source, session_present))).is_ok(),
+            "the session runs"
+        );
         Server {
             to_client,
             from_client,
@@ -261,7 +263,7 @@ impl Bench {
     }
 
     fn fail(&self, error: MqttError) {
-        self.prepare.send(Err(error)).ok().expect("the session runs");
+        assert!(self.prepare.send(Err(error)).is_ok(), "the session runs");
     }
 
     /// Waits until the progress fulfils a condition; the clock moves by itself.
@@ -271,7 +273,7 @@ impl Bench {
             if condition(&progress) {
                 return progress;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }
@@ -474,7 +476,7 @@ async fn an_orderly_end_waits_for_kafka_acknowledges_and_says_goodbye() {
     server.publish(5, TELEMETRY, "{}");
     bench.wait(|p| p.in_flight.messages == 1).await;
     bench.shutdown.cancel();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(5)).await;
     assert!(!bench.session.is_finished());
     let reports = bench.kafka.reports.lock().unwrap().clone().unwrap();
     reports.push((RecordId { message: 0, slot: 0 }, Ok(())));

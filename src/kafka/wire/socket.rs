@@ -204,9 +204,8 @@ impl Socket {
         let Some(length) = hello::plausible_length(prefix) else {
             return Err(self.describe(prefix.to_vec(), deadline).await);
         };
-        let body = match deadline.bound(frame::read_body(&mut self.stream, length)).await {
-            Some(Ok(body)) => body,
-            None | Some(Err(_)) => return Err(self.not_kafka(hello::classify(&prefix))),
+        let Some(Ok(body)) = deadline.bound(frame::read_body(&mut self.stream, length)).await else {
+            return Err(self.not_kafka(hello::classify(&prefix)));
         };
         match hello::parse(body.clone(), version, self.correlation) {
             Some(answer) => Ok(answer),

@@ -226,7 +226,7 @@ fn what_the_pods_stored_after_the_last_look_counts_during_a_cut_and_never_takes_
 #[test]
 fn a_partition_without_position_counts_from_the_log_start_or_not_at_all_at_a_first_start_from_the_end() {
     let ends = || Ok(source(&[("t", 0, 20, 100)]));
-    let mut lag = |start, read: Target| {
+    let lag = |start, read: Target| {
         let mut ledger = Ledger::default();
         let first = sample(0, ends(), Ok(read));
         ledger.take(&first, &BTreeMap::new(), &BTreeSet::new(), start, true);

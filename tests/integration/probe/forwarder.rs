@@ -9,11 +9,11 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tributary::kafka::KafkaConnection;
+use tributary::mqtt::Source as _;
 use tributary::mqtt::connection::{Connection, SessionOptions};
 use tributary::mqtt::credentials::Credentials;
 use tributary::mqtt::endpoint::{Protocol, ServerAddress};
 use tributary::mqtt::packet::Incoming;
-use tributary::mqtt::Source as _;
 
 use crate::harness::client::producer;
 use crate::harness::wait::eventually;
@@ -59,13 +59,22 @@ impl Forwarder {
             max_payload: 1024 * 1024,
             clean: true,
         };
-        let credentials = Credentials { login: None, tls: None };
-        let (mut connection, _) = Connection::open(&server, &options, &credentials).await.expect("a connection");
+        let credentials = Credentials {
+            login: None,
+            tls: None,
+        };
+        let (mut connection, _) = Connection::open(&server, &options, &credentials)
+            .await
+            .expect("a connection");
         connection.subscribe(&[("#", 1)]).expect("a subscription");
         let granted = connection.next(true).await.expect("an answer");
         assert!(matches!(granted, Incoming::SubAck { .. }), "{granted:?}");
         let taken = Arc::new(AtomicU64::new(0));
-        let out = Out { producer: producer(kafka), topic: topic.to_owned(), held: None };
+        let out = Out {
+            producer: producer(kafka),
+            topic: topic.to_owned(),
+            held: None,
+        };
         let task = crate::harness::spawn(forward(connection, out, rule, Arc::clone(&taken)));
         Self { taken, task }
     }
@@ -74,7 +83,11 @@ impl Forwarder {
     pub(super) async fn taken(&self, count: u64) {
         eventually("the forwarder", PATIENCE, async || {
             let taken = self.taken.load(Ordering::Acquire);
-            if taken >= count { Ok(()) } else { Err(format!("{taken} of {count} messages")) }
+            if taken >= count {
+                Ok(())
+            } else {
+                Err(format!("{taken} of {count} messages"))
+            }
         })
         .await;
     }
@@ -113,7 +126,9 @@ async fn forward(
 ) {
     // Ends with the server, or when the test ends.
     while let Ok(packet) = connection.next(true).await {
-        let Incoming::Publish(message) = packet else { continue };
+        let Incoming::Publish(message) = packet else {
+            continue;
+        };
         let value: Value = serde_json::from_slice(&message.payload).expect("JSON");
         let number = |field: &str| value[field].as_u64().expect("a number");
         let (key, payload) = (message.topic.as_str(), &message.payload);

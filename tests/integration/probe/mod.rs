@@ -42,9 +42,17 @@ fn program(arguments: &str) -> Command {
 /// Runs `tributary probe …` to its end.
 async fn probe(arguments: String) -> Said {
     let run = move || program(&arguments).output().expect("the program starts");
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(run).await.expect("no panic");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = tokio::task::spawn_blocking(run).await.expect("no panic");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    Said { status: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    Said {
+        status: status.code().unwrap_or(-1),
+        out: text(stdout),
+        err: text(stderr),
+    }
 }
 
 /// A path for a sent file that does not exist yet.
@@ -56,5 +64,8 @@ fn sent_file() -> PathBuf {
 fn lines(sent: &Path, kind: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(sent).unwrap_or_default();
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
-    text.lines().filter_map(parse).filter(|line| line["type"] == kind).collect()
+    text.lines()
+        .filter_map(parse)
+        .filter(|line| line["type"] == kind)
+        .collect()
 }
