@@ -2,3 +2,5 @@
 
 mod fixture;
 mod objects;
+
+pub(crate) use fixture::{Fixture, progress_server};

@@ -150,16 +150,13 @@ async fn a_compacted_topic_with_holes_is_copied_with_its_policy() {
     // Rounds over the same keys, a pause apart, until compaction has made holes.
     let mut number = 0;
     let mut left = Vec::new();
-    crate::harness::wait::until("holes by compaction", PATIENCE, || {
+    crate::harness::wait::until("holes by compaction", PATIENCE, async || {
         let round: Vec<Record> = (0..50).map(|key| keyed(number + key, key % 10)).collect();
         number += 50;
         let (producer, topic, connection) = (&producer, &topic, plain(&world.source));
-        let left = &mut left;
-        async move {
-            write(producer, topic, &round).await;
-            *left = read(&connection, topic, 1, 1).await;
-            left.len() as u64 + 20 < number
-        }
+        write(producer, topic, &round).await;
+        left = read(&connection, topic, 1, 1).await;
+        left.len() as u64 + 20 < number
     })
     .await;
     let mut replicator = world.link(&[&topic]).run();

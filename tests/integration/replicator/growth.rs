@@ -69,7 +69,8 @@ async fn a_topic_that_joins_or_leaves_disturbs_no_other() {
     crate::harness::client::delete_topic(&plain(&world.source), &comes).await;
     let (gone, _) = replicator.until_stopped(&comes, 0).await;
     assert_eq!(
-        gone.reason.map(|reason| reason.as_str()),
+        gone.reason
+            .map(tributary::replicator::progress::StopReason::as_str),
         Some("SourceTopicMissing")
     );
     write(&producer, &stays, &numbered(1000, 2000, 2)).await;

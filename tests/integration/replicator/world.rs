@@ -221,18 +221,15 @@ impl Replicator {
 
     /// Waits until its progress is as described.
     pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Progress) -> bool) -> Progress {
-        eventually(what, PATIENCE, || {
+        eventually(what, PATIENCE, async || {
             if let Some(process) = &mut self.process {
                 process.assert_running();
             }
-            let progress = self.progress();
-            async {
-                let progress = progress.await?;
-                if is_so(&progress) {
-                    Ok(progress)
-                } else {
-                    Err(format!("{progress:#?}"))
-                }
+            let progress = self.progress().await?;
+            if is_so(&progress) {
+                Ok(progress)
+            } else {
+                Err(format!("{progress:#?}"))
             }
         })
         .await
