@@ -48,10 +48,11 @@ lint: ## formatting, clippy, cargo-deny, chart, samples, scripts
 	.ci/lint
 
 .PHONY: test
-test: ## unit, property and integration tests (real API server, Kafka, mosquitto; no kubelet)
+test: ## unit, property and integration tests (real API server, Kafka, mosquitto; no kubelet); INTEGRATION=names for some
 	.ci/prerequisites build
 	$(KUBE) tools --only $(TEST_TOOLS)
-	cargo test --locked
+	cargo test --locked --lib --bins --test architecture
+	cargo test --locked --test integration -- $(INTEGRATION)
 
 .PHONY: e2e
 e2e: ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list

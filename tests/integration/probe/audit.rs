@@ -143,7 +143,9 @@ async fn records_deleted_in_kafka_fail_the_audit() {
     let forwarder = site.forwarder(|_, _| Fate::Pass).await;
     let sent = sent_file();
     site.send(&sent, 400, &forwarder).await;
-    let _ = delete_records(&site.kafka.connection(Listener::Plain), &site.topic, 0, 100).await;
+    delete_records(&site.kafka.connection(Listener::Plain), &site.topic, 0, 100)
+        .await
+        .unwrap();
     let report = site
         .audit(&format!("--sent {}", sent.display()))
         .await

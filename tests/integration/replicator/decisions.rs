@@ -23,7 +23,9 @@ async fn expired_records_stop_their_partition_alone_with_the_exact_range() {
     }
     replicator.stop().await;
     write(&producer, &topic, &numbered(200, 400, 2)).await;
-    delete_records(&plain(&world.source), &topic, 0, 150).await;
+    delete_records(&plain(&world.source), &topic, 0, 150)
+        .await
+        .unwrap();
     replicator.start();
     let (stopped, progress) = replicator.until_stopped(&topic, 0).await;
     assert_eq!(
@@ -88,7 +90,9 @@ async fn records_that_expire_while_the_target_is_away_are_found_when_it_is_back(
         })
         .await;
     write(&producer, &topic, &numbered(100, 300, 1)).await;
-    delete_records(&plain(&world.source), &topic, 0, 250).await;
+    delete_records(&plain(&world.source), &topic, 0, 250)
+        .await
+        .unwrap();
     world.source.proxy(0).mend();
     let (stopped, progress) = replicator.until_stopped(&topic, 0).await;
     assert_eq!(stopped.reason, Some(StopReason::BelowLogStart));
