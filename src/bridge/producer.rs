@@ -375,7 +375,7 @@ mod tests {
             producer.batching.single = false;
             producer.send_single(ID, 0, now);
         }
-        assert_eq!(producer.batching().bytes, MIN_BATCH_BYTES);
+        assert_eq!(producer.batching.bytes, MIN_BATCH_BYTES);
     }
 
     #[test]
