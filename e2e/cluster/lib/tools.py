@@ -46,15 +46,11 @@ class Tool:
 
 
 def _catalogue() -> Dict[str, Tool]:
-    k8s = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"]
     java = pins.JAVA_PACKAGES
+    go = {"etcd": pins.ETCD, "coredns": pins.COREDNS, "local-path-provisioner": pins.LOCAL_PATH, "helm": pins.HELM,
+          **dict.fromkeys(["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"], pins.KUBERNETES)}
     tools = [
-        Tool("etcd", pins.ETCD, "etcd", recipes.etcd),
-        *[Tool(n, pins.KUBERNETES, n, recipes.kubernetes, batch="kubernetes") for n in k8s],
-        Tool("coredns", pins.COREDNS, "coredns", recipes.coredns),
-        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner",
-             recipes.go_install("github.com/rancher/local-path-provisioner", pins.LOCAL_PATH)),
-        Tool("helm", pins.HELM, "helm", recipes.go_install("helm.sh/helm/v4/cmd/helm", pins.HELM)),
+        *[Tool(name, version, name, recipes.go_programs, batch="go") for name, version in go.items()],
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
