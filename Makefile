@@ -66,8 +66,8 @@ ci: ## what CI runs: lint, generate-drift, test, e2e
 	.ci/run
 
 .PHONY: bench
-bench: build ## throughput of bridge and replicator on this machine
-	e2e/bench/run
+bench: build ## bridge and replicator beside their peers, half an hour on an idle machine; QUICK=1 for a try
+	e2e/bench/run --binary $(BINARY) $(if $(QUICK),--quick)
 
 ##@ See it work
 # CLUSTER=current: factory and region as two namespaces of the cluster of your current kubeconfig, images from REGISTRY.

@@ -17,6 +17,9 @@ LOCAL_PATH = _go_version("github.com/rancher/local-path-provisioner")
 HELM = _go_version("helm.sh/helm/v4")
 KAFKA = "4.3.1"
 LOG4J = "2.24.3"
+# Whom the benchmarks measure beside us.
+TELEGRAF = "1.37.2"
+TELEGRAF_TAGS = "custom,inputs.mqtt_consumer,outputs.kafka,parsers.value,serializers.template"
 GO_MINIMUM = (1, 26)
 
 # What the host must have: a program that proves it, and Debian's and Ubuntu's package for it.

@@ -79,13 +79,30 @@ def pause(out: Folders) -> None:
                         os.path.join(CLUSTER_DIR, "lib", "pause.c")])
 
 
+def telegraf(out: Folders) -> None:
+    """Telegraf with the few plugins that the bridge is measured beside."""
+    flags = f"-s -w -X github.com/influxdata/telegraf/internal.Version={pins.TELEGRAF}"
+    _go("build telegraf", ["build", "-trimpath", "-tags", pins.TELEGRAF_TAGS, "-ldflags", flags,
+                           "-o", os.path.join(out["telegraf"], "telegraf"), "github.com/influxdata/telegraf/cmd/telegraf"],
+        os.path.join(CLUSTER_DIR, "tools", "telegraf"), {})
+
+
 def kafka(out: Folders) -> None:
-    """Kafka's jars from Maven Central: broker, command-line tools, logging; each with its runtime dependencies, pinned by its POM."""
-    folder = out["kafka"]
-    pom = os.path.join(CLUSTER_DIR, "tools", "kafka-pom.xml")
+    """Kafka's jars: broker, command-line tools, logging."""
+    _jars(out["kafka"], "kafka")
+
+
+def mirrormaker(out: Folders) -> None:
+    """MirrorMaker 2's jars, of the same version: Connect, the connectors, logging."""
+    _jars(out["mirrormaker"], "mirrormaker")
+
+
+def _jars(folder: str, name: str) -> None:
+    """What tools/NAME-pom.xml asks for, from Maven Central; each with its runtime dependencies, pinned by its POM."""
+    pom = os.path.join(CLUSTER_DIR, "tools", f"{name}-pom.xml")
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
         shutil.copy(pom, os.path.join(temp, "pom.xml"))
-        _logged("fetch kafka", ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/libs",
+        _logged(f"fetch {name}", ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/libs",
                                 "-DincludeScope=runtime", f"-Dkafka.version={pins.KAFKA}", f"-Dlog4j.version={pins.LOG4J}"],
                 temp, host_env(), "Maven Central must be reachable; then run `cluster tools` again")
     for jar in os.listdir(os.path.join(folder, "libs")):
