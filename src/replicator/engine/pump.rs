@@ -148,7 +148,9 @@ impl Pump {
     /// One turn for every partition that has something; whether anything moved.
     fn take_turns(&mut self) -> bool {
         let followed = self.slots.iter().flatten().count();
-        let batching = self.batching.within(partition_share(self.produce_budget, followed));
+        let batching = self
+            .batching
+            .within(partition_share(self.produce_budget, followed));
         let now = Instant::now();
         let mut moved = false;
         for slot in self.slots.iter_mut().flatten() {
