@@ -5,6 +5,7 @@
 #![allow(dead_code)] // fixtures offer more than the modules of the day use
 
 mod bridge;
+mod edge_cluster;
 mod harness;
 mod kafka;
 mod operator;
