@@ -12,8 +12,9 @@ from harness.objects import condition, told, wait_condition
 from harness.ui import say
 from harness.wait import until
 
-BRIDGE, LINK = "bad-bridge", "bad-link"
-PREFIX = f"bad{time.time():.0f}."       # of this run: its topics are not there yet
+BRIDGE = "bad-bridge"
+RUN = f"{time.time():.0f}"              # a link and topics of this run: neither positions nor topics are there yet
+LINK, PREFIX = f"bad-link-{RUN}", f"bad{RUN}."
 
 
 def run(t):

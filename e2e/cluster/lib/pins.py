@@ -13,7 +13,7 @@ def _go_version(module: str) -> str:
 KUBERNETES = _go_version("k8s.io/kubernetes")
 ETCD = _go_version("go.etcd.io/etcd/server/v3")
 COREDNS = _go_version("github.com/coredns/coredns")
-LOCAL_PATH = _go_version("github.com/rancher/local-path-provisioner")
+LOCAL_PATH = "0.0.30"
 HELM = _go_version("helm.sh/helm/v4")
 KAFKA = "4.3.1"
 LOG4J = "2.24.3"

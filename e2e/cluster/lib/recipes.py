@@ -54,8 +54,7 @@ def _go(step: str, arguments: List[str], cwd: str, extra: Folders) -> None:
     _logged(step, [go, *arguments], cwd, env, "the Go module proxy must be reachable (`go env GOPROXY`); then run `cluster tools` again")
 
 
-GO_PACKAGES = {"etcd": "./etcd", "coredns": "./coredns", "helm": "helm.sh/helm/v4/cmd/helm",
-               "local-path-provisioner": "github.com/rancher/local-path-provisioner"}
+GO_PACKAGES = {"etcd": "./etcd", "coredns": "./coredns", "helm": "helm.sh/helm/v4/cmd/helm"}
 
 
 def go_programs(out: Folders) -> None:
@@ -71,6 +70,13 @@ def go_programs(out: Folders) -> None:
             os.path.join(CLUSTER_DIR, "tools"), {"GOGC": "400"})
         for name, folder in out.items():
             os.rename(os.path.join(temp, name), os.path.join(folder, name))
+
+
+def local_path_provisioner(out: Folders) -> None:
+    """From its own module: its libraries are too old to stand beside the others'."""
+    package = f"github.com/rancher/local-path-provisioner@v{pins.LOCAL_PATH}"
+    _go("build local-path-provisioner", ["install", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", "-s -w", package], "/",
+        {"GOBIN": out["local-path-provisioner"], "GOGC": "400"})
 
 
 def pause(out: Folders) -> None:

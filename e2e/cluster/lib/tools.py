@@ -48,10 +48,11 @@ class Tool:
 
 def _catalogue() -> Dict[str, Tool]:
     java = pins.JAVA_PACKAGES
-    go = {"etcd": pins.ETCD, "coredns": pins.COREDNS, "local-path-provisioner": pins.LOCAL_PATH, "helm": pins.HELM,
+    go = {"etcd": pins.ETCD, "coredns": pins.COREDNS, "helm": pins.HELM,
           **dict.fromkeys(["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"], pins.KUBERNETES)}
     tools = [
         *[Tool(name, version, name, recipes.go_programs, batch="go") for name, version in go.items()],
+        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner", recipes.local_path_provisioner),
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
