@@ -11,3 +11,4 @@ mod operator;
 mod probe;
 mod replication_link;
 mod replicator;
+mod status;
