@@ -26,6 +26,7 @@ class Tool:
     batch: str = ""                             # tools of one batch are built by one call (one `go build` shares all packages)
     packages: Sequence = ()
     requires: Sequence[str] = ()                # tools that its recipe uses
+    on_demand: bool = False                     # only when named: clusters and tests do without it
 
     @property
     def dir(self) -> str:
@@ -46,20 +47,19 @@ class Tool:
 
 
 def _catalogue() -> Dict[str, Tool]:
-    k8s = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"]
     java = pins.JAVA_PACKAGES
+    go = {"etcd": pins.ETCD, "coredns": pins.COREDNS, "helm": pins.HELM,
+          **dict.fromkeys(["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"], pins.KUBERNETES)}
     tools = [
-        Tool("etcd", pins.ETCD, "etcd", recipes.etcd),
-        *[Tool(n, pins.KUBERNETES, n, recipes.kubernetes, batch="kubernetes") for n in k8s],
-        Tool("coredns", pins.COREDNS, "coredns", recipes.coredns),
-        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner",
-             recipes.go_install("github.com/rancher/local-path-provisioner", pins.LOCAL_PATH)),
-        Tool("helm", pins.HELM, "helm", recipes.go_install("helm.sh/helm/v4/cmd/helm", pins.HELM)),
+        *[Tool(name, version, name, recipes.go_programs, batch="go") for name, version in go.items()],
+        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner", recipes.local_path_provisioner),
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
         Tool("kafka-cds", pins.KAFKA, "kafka.jsa", recipes.kafka_cds, requires=["kafka", "jre"]),
         Tool("mosquitto", "2", "bin/mosquitto", recipes.mosquitto),
+        Tool("telegraf", pins.TELEGRAF, "telegraf", recipes.telegraf, on_demand=True),
+        Tool("mirrormaker", pins.KAFKA, "libs", recipes.mirrormaker, packages=java, on_demand=True),
     ]
     return {t.name: t for t in tools}
 
@@ -78,7 +78,8 @@ def need(*names: str) -> None:
     """Fail with what to run when one of these tools has not been built."""
     missing = [n for n in names if not tool(n).present]
     if missing:
-        raise ClusterError("tools", f"not built yet: {', '.join(missing)}", "run `e2e/cluster/cluster tools`")
+        only = f" --only {','.join(missing)}" if any(tool(n).on_demand for n in missing) else ""
+        raise ClusterError("tools", f"not built yet: {', '.join(missing)}", f"run `e2e/cluster/cluster tools{only}`")
 
 
 def node_packages_missing() -> List[str]:
@@ -120,8 +121,8 @@ def _build_lock():
 
 
 def ensure(names: Sequence[str] = (), node: bool = True) -> None:
-    """Make these tools (all when empty) present; `node` also installs the host packages which a node needs."""
-    wanted = [tool(n) for n in names] if names else list(CATALOGUE.values())
+    """Make these tools (all that are not on demand, when empty) present; `node` also installs the host packages which a node needs."""
+    wanted = [tool(n) for n in names] if names else [t for t in CATALOGUE.values() if not t.on_demand]
     wanted = list(dict.fromkeys([tool(r) for t in wanted for r in t.requires] + wanted))
     if all(t.present for t in wanted) and not (node and node_packages_missing()):
         say(f"tools: all {len(wanted)} present in {cache_dir()}")

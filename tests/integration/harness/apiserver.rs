@@ -284,9 +284,18 @@ pub(crate) async fn run_pod(
         .get(stateful_set)
         .await
         .expect("the StatefulSet");
-    let template = set.spec.expect("a spec").template;
+    let wanted = set.spec.expect("a spec");
+    let template = wanted.template;
     let mut spec = template.spec.expect("a pod's spec");
     spec.node_name = Some("node".into());
+    let claims = wanted.volume_claim_templates.unwrap_or_default();
+    let claims = claims.iter().map(|claim| {
+        let volume = claim.name_any();
+        let name = format!("{volume}-{stateful_set}-{ordinal}");
+        serde_json::from_value(json!({"name": volume, "persistentVolumeClaim": {"claimName": name}}))
+            .expect("a volume")
+    });
+    spec.volumes.get_or_insert_default().extend(claims);
     let meta = template.metadata.expect("metadata");
     let name = format!("{stateful_set}-{ordinal}");
     let pod = Pod {
