@@ -300,7 +300,7 @@ mod tests {
                 continue;
             };
             let words = line.split('`').map(|w| w.split('=').next().unwrap_or_default());
-            for word in words.filter(|w| *w != "Lossless" && super::names().any(|known| known == *w)) {
+            for word in words.filter(|w| *w != "Lossless" && names().any(|known| known == *w)) {
                 assert!(page.2.contains(&word), "{word} leads to {} in the book", page.0);
             }
         }

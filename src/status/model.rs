@@ -190,7 +190,8 @@ fn site(answer: &Answer) -> Site {
         namespaces,
         now: answer.now,
     };
-    site.needs_person |= site.items().any(|item| item.needs_person);
+    let needs_person = site.items().any(|item| item.needs_person);
+    site.needs_person |= needs_person;
     site
 }
 
