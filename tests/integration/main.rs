@@ -13,3 +13,4 @@ mod probe;
 mod replication_link;
 mod replicator;
 mod rules;
+mod status;
