@@ -26,6 +26,8 @@ use watch::{KindWatch, ScopeWatch};
 const SWEEP: Duration = Duration::from_secs(30);
 /// Deletions that wait to be handled; when it is full, the sweep finds the rest.
 const GONE_QUEUE: usize = 1024;
+/// How long the first lists may take. After that the process ends, and begins again with new watches.
+const FILL: Duration = Duration::from_secs(60);
 /// How long running passes may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -104,6 +106,11 @@ pub async fn run<E, B, L>(
             tokio::select! {
                 () = caches.filled() => ready.store(true, Ordering::Relaxed),
                 () = stop.cancelled() => {}
+                // A watch that was opened while the CRDs were being established may stay silent for ever.
+                () = tokio::time::sleep(FILL) => {
+                    tracing::error!(?FILL, "the API server did not answer every watch in time: starting anew");
+                    return;
+                }
             }
             stop.cancelled().await;
         }
