@@ -33,7 +33,7 @@ tools: ## third-party tools for tests and clusters, built once into ~/.cache/tri
 	$(KUBE) tools
 
 .PHONY: generate
-generate: ## what is derived from the sources: crds/, the chart's copy, the reference in docs/
+generate: ## what is derived from the sources: crds/, the chart's copy, manifests/operator, the reference in docs/
 	.ci/prerequisites build
 	.ci/generate
 
@@ -43,7 +43,7 @@ docs: ## the book, in target/book
 
 ##@ Check
 .PHONY: lint
-lint: ## formatting, clippy, cargo-deny, chart, samples, scripts
+lint: ## formatting, clippy, cargo-deny, chart, manifests, scripts
 	.ci/prerequisites build
 	.ci/lint
 
