@@ -1,4 +1,5 @@
 """How each tool is made. A recipe gets {tool name: empty folder} and fills the folders; the caller makes the result visible."""
+import hashlib
 import os
 import re
 import shutil
@@ -76,6 +77,23 @@ def coredns(out: Folders) -> None:
     """CoreDNS with the few plugins that the clusters use, from its own module."""
     _go("build coredns", ["build", "-trimpath", "-ldflags", f"-s -w -X github.com/coredns/coredns/coremain.GitCommit=v{pins.COREDNS}",
                           "-o", os.path.join(out["coredns"], "coredns"), "."], os.path.join(CLUSTER_DIR, "tools", "coredns"), {})
+
+
+def manifests(out: Folders) -> None:
+    """Our own judge of manifests and health scripts; its libraries are Kubernetes' and pinned with them."""
+    _go("build manifests", ["build", "-trimpath", "-ldflags", "-s -w", "-o", os.path.join(out["manifests"], "manifests"), "./manifests"],
+        os.path.join(CLUSTER_DIR, "tools"), {})
+
+
+def manifests_version() -> str:
+    """Changes with the source and its pins, so that no old build of it is taken for the present one."""
+    folder = os.path.join(CLUSTER_DIR, "tools")
+    sources = sorted(os.path.join(folder, "manifests", n) for n in os.listdir(os.path.join(folder, "manifests")))
+    digest = hashlib.sha256()
+    for path in [*sources, os.path.join(folder, "go.sum")]:
+        with open(path, "rb") as f:
+            digest.update(f.read())
+    return digest.hexdigest()[:12]
 
 
 def go_install(package: str, version: str) -> Callable[[Folders], None]:

@@ -26,6 +26,7 @@ class Tool:
     batch: str = ""                             # tools of one batch are built by one call (one `go build` shares all packages)
     packages: Sequence = ()
     requires: Sequence[str] = ()                # tools that its recipe uses
+    on_demand: bool = False                     # built only when named: most who run clusters never need it
 
     @property
     def dir(self) -> str:
@@ -60,6 +61,7 @@ def _catalogue() -> Dict[str, Tool]:
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
         Tool("kafka-cds", pins.KAFKA, "kafka.jsa", recipes.kafka_cds, requires=["kafka", "jre"]),
         Tool("mosquitto", "2", "bin/mosquitto", recipes.mosquitto),
+        Tool("manifests", recipes.manifests_version(), "manifests", recipes.manifests, on_demand=True),
     ]
     return {t.name: t for t in tools}
 
@@ -78,7 +80,8 @@ def need(*names: str) -> None:
     """Fail with what to run when one of these tools has not been built."""
     missing = [n for n in names if not tool(n).present]
     if missing:
-        raise ClusterError("tools", f"not built yet: {', '.join(missing)}", "run `e2e/cluster/cluster tools`")
+        only = f" --only {','.join(missing)}" if any(tool(n).on_demand for n in missing) else ""
+        raise ClusterError("tools", f"not built yet: {', '.join(missing)}", f"run `e2e/cluster/cluster tools{only}`")
 
 
 def node_packages_missing() -> List[str]:
@@ -120,8 +123,8 @@ def _build_lock():
 
 
 def ensure(names: Sequence[str] = (), node: bool = True) -> None:
-    """Make these tools (all when empty) present; `node` also installs the host packages which a node needs."""
-    wanted = [tool(n) for n in names] if names else list(CATALOGUE.values())
+    """Make these tools (when empty: all but those on demand) present; `node` also installs the host packages which a node needs."""
+    wanted = [tool(n) for n in names] if names else [t for t in CATALOGUE.values() if not t.on_demand]
     wanted = list(dict.fromkeys([tool(r) for t in wanted for r in t.requires] + wanted))
     if all(t.present for t in wanted) and not (node and node_packages_missing()):
         say(f"tools: all {len(wanted)} present in {cache_dir()}")
