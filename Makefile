@@ -58,6 +58,10 @@ test: ## unit, property and integration tests (real API server, Kafka, mosquitto
 e2e: ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list
 	e2e/scenarios/run $(foreach s,$(ONLY),--only $(s))
 
+.PHONY: e2e-gitops
+e2e-gitops: ## scenarios with a real Argo CD and three clusters; ONLY=name for one, see e2e/argocd/run --list
+	e2e/argocd/run $(foreach s,$(ONLY),--only $(s))
+
 .PHONY: ci
 ci: ## what CI runs: lint, generate-drift, test, e2e
 	.ci/run

@@ -6,6 +6,10 @@ LOCAL_PATH = "0.0.30"
 HELM = "4.3.1"
 KAFKA = "4.3.1"
 LOG4J = "2.24.3"
+# Argo CD is pinned with all its dependencies in ../tools/argocd/go.sum; kustomize is the release that it names itself.
+ARGOCD = "3.5.7"
+KUSTOMIZE = "5.8.1"
+REDIS = "7"
 GO_MINIMUM = (1, 26)
 
 # What the host must have: a program that proves it, and Debian's and Ubuntu's package for it.
