@@ -4,19 +4,22 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# A static binary with its own C library: the same file runs FROM scratch, in Alpine-based images and on any host.
+# A static binary with its own C library (.cargo/config.toml): the same file runs FROM scratch, in Alpine-based images and on any host.
+# PROFILE=dev for a quick build with debug assertions: what CI tests; what is measured or shipped is a release build.
+PROFILE ?= release
+export PROFILE
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO_OUT = $(or $(CARGO_TARGET_DIR),target)
-BINARY = $(CARGO_OUT)/$(TARGET)/release/tributary
+BINARY = $(CARGO_OUT)/$(TARGET)/$(PROFILE:dev=debug)/tributary
 KUBE = e2e/cluster/cluster
 # The tools that integration tests start; anything else they need is in the repository.
 TEST_TOOLS = etcd,kube-apiserver,kubectl,kafka,jre,mosquitto,helm
 
 ##@ Build
 .PHONY: build
-build: ## the release binary, static, in target/<triple>/release
+build: ## the binary, static, in target/<triple>/release; PROFILE=dev builds quickly
 	.ci/prerequisites build
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET)
+	cargo build --locked --bins --profile $(PROFILE)
 
 .PHONY: images
 images: build tools ## container images as OCI archives in target/images, no registry needed
@@ -67,8 +70,8 @@ ci: ## what CI runs: lint, generate-drift, test, e2e
 	.ci/run
 
 .PHONY: bench
-bench: build ## throughput of bridge and replicator on this machine
-	e2e/bench/run
+bench: build ## bridge and replicator beside their peers, half an hour on an idle machine; QUICK=1 for a try
+	e2e/bench/run --binary $(BINARY) $(if $(QUICK),--quick)
 
 ##@ See it work
 # CLUSTER=current: factory and region as two namespaces of the cluster of your current kubeconfig, images from REGISTRY.

@@ -4,6 +4,7 @@ Wrong files, absent Secrets, refused credentials, addresses that answer somethin
 large. Whatever the bridge refuses is in the dead-letter topic with its reason, or the bridge stands and names the message."""
 import base64
 import copy
+import time
 
 from harness import base, toolbox
 from harness.errors import NotYet
@@ -11,7 +12,9 @@ from harness.objects import condition, told, wait_condition
 from harness.ui import say
 from harness.wait import until
 
-BRIDGE, LINK = "bad-bridge", "bad-link"
+BRIDGE = "bad-bridge"
+RUN = f"{time.time():.0f}"              # a link and topics of this run: neither positions nor topics are there yet
+LINK, PREFIX = f"bad-link-{RUN}", f"bad{RUN}."
 
 
 def run(t):
@@ -45,7 +48,7 @@ def link(t) -> dict:
     """A link that works, beside the sample's: the dead letters only, under a name of its own."""
     obj = copy.deepcopy(next(o for o in t.world.sample(t.factory) if o["kind"] == "ReplicationLink"))
     obj["metadata"]["name"] = LINK
-    obj["spec"]["topics"] = {"include": ["telemetry-dead"], "naming": {"type": "Prefix", "prefix": "bad."}, "replicationFactor": -1}
+    obj["spec"]["topics"] = {"include": ["telemetry-dead"], "naming": {"type": "Prefix", "prefix": PREFIX}, "replicationFactor": -1}
     return obj
 
 
@@ -85,11 +88,11 @@ def link_cases():
     """The same for a link."""
     external = lambda host: {"external": {"bootstrapServers": [host], "tls": {"mode": "Disabled"}, "authentication": {"type": "None"}}}     # noqa: E731
     return [
+        ([("topics.replicationFactor", 5)], "TopicNotCreated", ["5"]),          # first: the others create the topic
         ([("topics.include", ["telemetry(-dead"])], "InvalidSpec", ["include", "telemetry(-dead"]),
         ([("source", {"clusterRef": {"name": "absent", "listener": "internal"}})], "ClusterNotFound", ["absent"]),
         ([("target", external("nowhere.factory.svc:9092"))], "KafkaUnreachable", ["nowhere.factory.svc:9092"]),
         ([("target", external("mosquitto.factory.svc:1883"))], "NotKafka", ["mosquitto.factory.svc:1883"]),
-        ([("topics.replicationFactor", 5)], "TopicNotCreated", ["5"]),
     ]
 
 

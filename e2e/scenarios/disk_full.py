@@ -12,6 +12,7 @@ from harness.wait import until
 
 BRIDGE = "spare-bridge"
 SMALL, ROOMY = "96m", "2g"
+LEFT_KIB = 1024
 
 
 def run(t):
@@ -25,6 +26,7 @@ def run(t):
         shrink(t, path)
         kube.apply(bridge(t))
         wait_condition(t.factory, "bridgepipeline", BRIDGE, "Ready", seconds=120)
+        ballast(path)
         sent = probe.send(t.world, messages=40_000, rate=2000, payload=4096, topic="spare/line{line}/dev{device}/telemetry")
         full = until("the full disk is reported", lambda: reported(t), 180)
         say(f"it says: {full}")
@@ -50,6 +52,11 @@ def shrink(t, path):
                       "rm -rf /tmp/spare")
     spare.while_away(t, swap)
     wait_condition(t.factory, "edgecluster", spare.NAME, "Ready", seconds=120)
+
+
+def ballast(path):
+    """Something else fills the disk all but a last megabyte: what the probe sends compresses too well to do it alone."""
+    spare.in_node("sh", "-c", f"free=$(df -Pk {path} | awk 'END {{print $4}}') && head -c $(((free - {LEFT_KIB}) * 1024)) /dev/zero >{path}/.ballast")
 
 
 def bridge(t) -> dict:

@@ -44,10 +44,11 @@ def deleted(t, what, obj):
 def edited(t, what, obj):
     """Change one field that the operator set."""
     name, namespace = obj["metadata"]["name"], obj["metadata"]["namespace"]
-    patch = {"configmap": lambda: {"data": {key: "edited" for key in obj.get("data", {})}},
+    relabelled = {"metadata": {"labels": {"tributary.dev/name": "x"}}}
+    patch = {"configmap": lambda: relabelled if obj.get("immutable") else {"data": {key: "edited" for key in obj.get("data", {})}},
              "service": lambda: {"spec": {"selector": {"edited": "yes"}}},
              "networkpolicy": lambda: {"spec": {"ingress": [{}]}},
-             "statefulset": lambda: {"spec": {"replicas": 0}} if obj["spec"]["replicas"] > 1 else {"metadata": {"labels": {"tributary.dev/name": "x"}}},
+             "statefulset": lambda: {"spec": {"replicas": 0}} if obj["spec"]["replicas"] > 1 else relabelled,
              "poddisruptionbudget": lambda: {"spec": {"maxUnavailable": 5}}}[what]()
     wanted = t.factory.kube.need(what, name, namespace)
     if what == "service":

@@ -12,6 +12,7 @@ use super::{CaSource, ClientTlsMode, Duration, KafkaEndpoint, SecretKeyRef, Verd
 
 /// The desired state of an MQTT bridge.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[cfg_attr(test, kube(cel))]
 #[kube(
     group = "tributary.dev",
     version = "v1alpha1",
@@ -21,7 +22,6 @@ use super::{CaSource, ClientTlsMode, Duration, KafkaEndpoint, SecretKeyRef, Verd
     category = "tributary",
     category = "kafka",
     namespaced,
-    cel,
     status = "BridgePipelineStatus",
     derive = "PartialEq",
     doc = "An MQTT bridge: subscriptions of an MQTT broker routed into Kafka topics, acknowledged after Kafka did.",

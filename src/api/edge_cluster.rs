@@ -43,6 +43,7 @@ fn owned_keys() -> String {
 
 /// The desired state of a factory's Kafka cluster.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[cfg_attr(test, kube(cel))]
 #[kube(
     group = "tributary.dev",
     version = "v1alpha1",
@@ -52,7 +53,6 @@ fn owned_keys() -> String {
     category = "tributary",
     category = "kafka",
     namespaced,
-    cel,
     status = "EdgeClusterStatus",
     derive = "PartialEq",
     doc = "A factory's own Kafka cluster: brokers, listeners and topics in one object.",

@@ -75,6 +75,7 @@ reasons! {
     MqttUnreachable: "No MQTT server could be reached.", "Check address, DNS, NetworkPolicies and the broker.";
     MqttAuthenticationFailed: "The MQTT broker refused the credentials.", "Correct user, password or certificate; a changed Secret is picked up by itself.";
     MqttRefused: "The MQTT broker refused the connection.", "See the message for its reason code.";
+    MqttSessionTakenOver: "Another client uses the bridge's client ID and takes its session away.", "Stop the other client, or give it an ID of its own; spec.mqtt.clientId must be unique at the server.";
     SubscriptionRefused: "The MQTT broker refused a subscription or granted a lower quality of service.", "Allow the filter in the broker's access rules, or lower qos.";
     SessionLost: "The MQTT broker no longer had the bridge's session: what it queued meanwhile may be lost.", "Raise the broker's session expiry and persistence; see 'What a site must set'.";
     BrokerDroppedMessages: "The MQTT broker reports dropped messages.", "Raise the broker's queue limits; see 'What a site must set'.";

@@ -10,6 +10,7 @@ use super::{KafkaEndpoint, Lag, Verdict};
 
 /// The desired state of a replication.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[cfg_attr(test, kube(cel))]
 #[kube(
     group = "tributary.dev",
     version = "v1alpha1",
@@ -19,7 +20,6 @@ use super::{KafkaEndpoint, Lag, Verdict};
     category = "tributary",
     category = "kafka",
     namespaced,
-    cel,
     status = "ReplicationLinkStatus",
     derive = "PartialEq",
     doc = "Replication of topics from one Kafka cluster to another, with the lag measured against Kafka itself.",

@@ -23,8 +23,9 @@ use crate::mqtt::error::MqttError;
 use crate::mqtt::filter;
 use crate::mqtt::packet::{ConnAck, Incoming, Message};
 
-/// How long an orderly end waits for what is underway to Kafka.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long an orderly end waits for what is underway to Kafka. Closing the connection takes 5 s more at most, and a pod
+/// has 15 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 /// A connection that stood for so long was a good one: the next failure is retried soon.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// A connection that the server closes before it is this old was hardly worth making.
@@ -96,7 +97,7 @@ fn backoff() -> ExponentialBackoff {
 }
 
 impl<D: Dial, O: OpenSink> Session<D, O> {
-    /// Runs until the shutdown signal, and then until what is underway has arrived or ten seconds have passed.
+    /// Runs until the shutdown signal, and then until what is underway has arrived or [`DRAIN_LIMIT`] has passed.
     pub async fn run(mut self) {
         let mut waits = backoff();
         loop {
@@ -334,8 +335,8 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         let (reason, text) = if self.closed_young >= SUSPICIOUS {
             let n = self.closed_young;
             let text = format!(
-                "{error}: {n} times in a row, soon after it had let us in; most likely another client uses the client \
-                 ID {client_id:?}: give each pipeline its own"
+                "mqtt.clientId {client_id:?}: most likely another client with this ID takes the session over; give each \
+                 pipeline its own ({error}, {n} times in a row soon after it had let us in)"
             );
             (Reason::MqttSessionTakenOver, text)
         } else {

@@ -6,7 +6,9 @@
 
 mod pod;
 mod resolve;
+mod secrets;
 
 pub use pod::{CREDENTIALS_DIR, PodEndpoint, SecretMounts};
-pub(super) use resolve::Credentials;
-pub use resolve::{KafkaPeer, ResolvedEndpoint, SECRET_TTL, Unresolved, bootstrap_host};
+pub use resolve::{KafkaPeer, ResolvedEndpoint, Unresolved, bootstrap_host};
+pub(super) use secrets::Credentials;
+pub use secrets::SECRET_TTL;

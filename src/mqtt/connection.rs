@@ -22,8 +22,10 @@ use super::{Sink, Source};
 
 /// Bound of TCP, TLS, CONNECT and CONNACK together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Bound of the last bytes at an orderly end.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Bound of the last bytes at an orderly end, until the server has closed too.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long the server's word on why it closed is waited for; it is on this machine already, if there is one.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a session is, apart from addresses and secrets.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub struct Connection {
     framing: Framing,
     out: BytesMut,
     unflushed: bool,
+    /// Why nothing can be sent any more, and until when the server's own word is waited for.
+    failed: Option<(io::Error, Pin<Box<Sleep>>)>,
     codec: Codec,
     server: String,
     client_id: String,
@@ -148,6 +152,7 @@ impl Connection {
             framing: Framing::new(codec, options.max_payload),
             out: BytesMut::new(),
             unflushed: false,
+            failed: None,
             codec,
             server: server.to_string(),
             client_id: options.client_id.clone(),
@@ -244,13 +249,40 @@ impl Connection {
         }
     }
 
+    /// Nothing can be sent any more; the server may have said why before it closed. Messages that stand unread before
+    /// that are passed over: nobody has acknowledged them.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, MqttError>> {
+        loop {
+            while let Some(packet) = self.buffered() {
+                if packet.is_err() {
+                    return Poll::Ready(packet);
+                }
+            }
+            let read = poll_read_buf(Pin::new(&mut self.stream), cx, self.framing.space());
+            match (read, &mut self.failed) {
+                (Poll::Ready(Ok(1..)), _) => continue,
+                (Poll::Pending, Some((_, until))) => ready!(until.as_mut().poll(cx)),
+                _ => {}
+            }
+            return Poll::Ready(Err(match self.failed.take() {
+                Some((source, _)) => self.broken(source),
+                None => self.closed("without a reason".to_owned()),
+            }));
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Incoming, MqttError>> {
+        if self.failed.is_some() {
+            return self.poll_last_words(cx);
+        }
         loop {
             if read && let Some(packet) = self.buffered() {
                 return Poll::Ready(packet);
             }
             if let Poll::Ready(Err(source)) = self.poll_send(cx) {
-                return Poll::Ready(Err(self.broken(source)));
+                let until = Box::pin(sleep_until(Instant::now() + LAST_WORDS_LIMIT));
+                self.failed = Some((source, until));
+                return self.poll_last_words(cx);
             }
             let silent = match self.pulse.poll(cx, read) {
                 Poll::Ready(true) => {

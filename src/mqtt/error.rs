@@ -81,7 +81,7 @@ pub enum MqttError {
     },
     /// Another client has connected with our client ID.
     #[error(
-        "the session was taken over: another client uses the client ID {client_id:?}; give each pipeline its own"
+        "mqtt.clientId {client_id:?}: another client with this ID has taken the session over; give each pipeline its own"
     )]
     TakenOver {
         /// Our client ID.

@@ -145,7 +145,8 @@ pub struct Tuning {
     pub produce_buffer_bytes: u64,
     /// Codec towards the target. Whatever the source's was, records are compressed anew.
     pub compression: Compression,
-    /// How long a batch waits to fill, in milliseconds; 0 to 1000. Delays records only when there are few.
+    /// How long a batch waits to fill, in milliseconds; 1 to 1000. Adds to the time of every round to the target, in
+    /// which one batch of each partition goes.
     pub linger_ms: u32,
     /// How often positions are stored, in milliseconds; 100 to 60000. A killed process repeats at most this much.
     pub position_interval_ms: u64,
@@ -159,7 +160,7 @@ impl Default for Tuning {
             fetch_buffer_bytes: 32 << 20,
             produce_buffer_bytes: 32 << 20,
             compression: Compression::Lz4,
-            linger_ms: 20,
+            linger_ms: 5,
             position_interval_ms: 1000,
             discovery_interval_ms: 5000,
         }
@@ -390,7 +391,7 @@ impl Tuning {
                 1 << 20,
                 1 << 30,
             ),
-            ("tuning.lingerMs", u64::from(self.linger_ms), 0, 1000),
+            ("tuning.lingerMs", u64::from(self.linger_ms), 1, 1000),
             (
                 "tuning.positionIntervalMs",
                 self.position_interval_ms,

@@ -5,6 +5,7 @@
 //! target has acknowledged each, and reports what it cannot get past. A session ends by [`Engine::end`]; the next one
 //! starts from positions again.
 
+mod batch;
 mod clients;
 mod epoch;
 mod pump;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc as channel;
 
+use self::batch::Batching;
 use self::clients::{SourceContext, TargetContext};
 use self::pump::Pump;
 use self::wake::Wake;
@@ -169,7 +171,9 @@ impl Engine {
             drained: Arc::clone(&drained),
             wake: wake.clone(),
         };
-        let pump = Pump::new(consumer, producer, link, tuning.produce_buffer_bytes);
+        let linger = Duration::from_millis(u64::from(tuning.linger_ms));
+        let batching = Batching::new(clients::batch_bytes(batch_limit), linger);
+        let pump = Pump::new(consumer, producer, link, tuning.produce_buffer_bytes, batching);
         let thread = std::thread::Builder::new()
             .name("pump".to_owned())
             .spawn(move || pump.run());

@@ -136,7 +136,9 @@ fn judge_known(known: Known, source: SourceFacts, target: Option<TargetFacts>) -
             stop(StopReason::LogTruncated, lost(end, Some(next)))
         }
         _ if next > source.log_end => stop(StopReason::BeyondLogEnd, lost(source.log_end, Some(next))),
-        // A log without the epoch that we read from is another log; where the two part cannot be said.
+        // A log without the epoch that we read from is another log; where the two part cannot be said. If it holds
+        // nothing before the position, there is no range to name.
+        Some(EpochEnd::Unknown) if source.log_start == next => stop(StopReason::LogTruncated, None),
         Some(EpochEnd::Unknown) => stop(StopReason::LogTruncated, lost(source.log_start, Some(next))),
         Some(EpochEnd::Offset(end)) if end < next => stop(StopReason::LogTruncated, lost(end, Some(next))),
         _ => Verdict::Resume(known.position),

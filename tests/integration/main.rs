@@ -5,9 +5,12 @@
 #![allow(dead_code)] // fixtures offer more than the modules of the day use
 
 mod bridge;
+mod edge_cluster;
 mod harness;
 mod kafka;
 mod operator;
 mod probe;
 mod replication_link;
 mod replicator;
+mod rules;
+mod status;

@@ -61,34 +61,28 @@ def _go(step: str, arguments: List[str], cwd: str, extra: Folders) -> None:
     _logged(step, [go, *arguments], cwd, env, "the Go module proxy must be reachable (`go env GOPROXY`); then run `cluster tools` again")
 
 
-def kubernetes(out: Folders) -> None:
-    """All asked-for Kubernetes programs in one build: they share most of their packages."""
+GO_PACKAGES = {"etcd": "./etcd", "coredns": "./coredns", "helm": "helm.sh/helm/v4/cmd/helm"}
+
+
+def go_programs(out: Folders) -> None:
+    """All asked-for Go programs in one build of one module: they share the Kubernetes client libraries, most of what there is to compile.
+    Without debug information, and with a lazy garbage collector, the compiler is a quarter faster."""
     v, (major, minor) = pins.KUBERNETES, pins.KUBERNETES.split(".")[:2]
     stamp = "k8s.io/component-base/version.git"
-    flags = f"-s -w -X {stamp}Version=v{v} -X {stamp}Major={major} -X {stamp}Minor={minor}"
+    flags = (f"-s -w -X {stamp}Version=v{v} -X {stamp}Major={major} -X {stamp}Minor={minor} "
+             f"-X helm.sh/helm/v4/internal/version.version=v{pins.HELM} -X github.com/coredns/coredns/coremain.GitCommit=v{pins.COREDNS}")
+    packages = [GO_PACKAGES.get(name, f"k8s.io/kubernetes/cmd/{name}") for name in out]
     with tempfile.TemporaryDirectory(dir=os.path.dirname(next(iter(out.values())))) as temp:
-        _go("build kubernetes", ["build", "-trimpath", "-ldflags", flags, "-o", temp + "/", *(f"k8s.io/kubernetes/cmd/{n}" for n in out)],
-            os.path.join(CLUSTER_DIR, "tools"), {})
+        _go("build go programs", ["build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", flags, "-o", temp + "/", *packages],
+            os.path.join(CLUSTER_DIR, "tools"), {"GOGC": "400"})
         for name, folder in out.items():
             os.rename(os.path.join(temp, name), os.path.join(folder, name))
 
 
-def etcd(out: Folders) -> None:
-    """etcd from its own module, pinned beside Kubernetes."""
-    _go("build etcd", ["build", "-trimpath", "-ldflags", "-s -w", "-o", os.path.join(out["etcd"], "etcd"), "./etcd"],
-        os.path.join(CLUSTER_DIR, "tools"), {})
-
-
-def coredns(out: Folders) -> None:
-    """CoreDNS with the few plugins that the clusters use, from its own module."""
-    _go("build coredns", ["build", "-trimpath", "-ldflags", f"-s -w -X github.com/coredns/coredns/coremain.GitCommit=v{pins.COREDNS}",
-                          "-o", os.path.join(out["coredns"], "coredns"), "."], os.path.join(CLUSTER_DIR, "tools", "coredns"), {})
-
-
 def manifests(out: Folders) -> None:
     """Our own judge of manifests and health scripts; its libraries are Kubernetes' and pinned with them."""
-    _go("build manifests", ["build", "-trimpath", "-ldflags", "-s -w", "-o", os.path.join(out["manifests"], "manifests"), "./manifests"],
-        os.path.join(CLUSTER_DIR, "tools"), {})
+    _go("build manifests", ["build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", "-s -w", "-o", os.path.join(out["manifests"], "manifests"), "./manifests"],
+        os.path.join(CLUSTER_DIR, "tools"), {"GOGC": "400"})
 
 
 def manifests_version() -> str:
@@ -126,19 +120,43 @@ def go_install(package: str, version: str) -> Callable[[Folders], None]:
     return build
 
 
+def local_path_provisioner(out: Folders) -> None:
+    """From its own module: its libraries are too old to stand beside the others'."""
+    package = f"github.com/rancher/local-path-provisioner@v{pins.LOCAL_PATH}"
+    _go("build local-path-provisioner", ["install", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", "-s -w", package], "/",
+        {"GOBIN": out["local-path-provisioner"], "GOGC": "400"})
+
+
 def pause(out: Folders) -> None:
     """The sandbox container's process, also the init of a node."""
     run("build pause", ["cc", "-static", "-Os", "-s", "-o", os.path.join(out["pause"], "pause"),
                         os.path.join(CLUSTER_DIR, "lib", "pause.c")])
 
 
+def telegraf(out: Folders) -> None:
+    """Telegraf with the few plugins that the bridge is measured beside."""
+    flags = f"-s -w -X github.com/influxdata/telegraf/internal.Version={pins.TELEGRAF}"
+    _go("build telegraf", ["build", "-trimpath", "-tags", pins.TELEGRAF_TAGS, "-ldflags", flags,
+                           "-o", os.path.join(out["telegraf"], "telegraf"), "github.com/influxdata/telegraf/cmd/telegraf"],
+        os.path.join(CLUSTER_DIR, "tools", "telegraf"), {})
+
+
 def kafka(out: Folders) -> None:
-    """Kafka's jars from Maven Central: broker, command-line tools, logging; each with its runtime dependencies, pinned by its POM."""
-    folder = out["kafka"]
-    pom = os.path.join(CLUSTER_DIR, "tools", "kafka-pom.xml")
+    """Kafka's jars: broker, command-line tools, logging."""
+    _jars(out["kafka"], "kafka")
+
+
+def mirrormaker(out: Folders) -> None:
+    """MirrorMaker 2's jars, of the same version: Connect, the connectors, logging."""
+    _jars(out["mirrormaker"], "mirrormaker")
+
+
+def _jars(folder: str, name: str) -> None:
+    """What tools/NAME-pom.xml asks for, from Maven Central; each with its runtime dependencies, pinned by its POM."""
+    pom = os.path.join(CLUSTER_DIR, "tools", f"{name}-pom.xml")
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
         shutil.copy(pom, os.path.join(temp, "pom.xml"))
-        _logged("fetch kafka", ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/libs",
+        _logged(f"fetch {name}", ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/libs",
                                 "-DincludeScope=runtime", f"-Dkafka.version={pins.KAFKA}", f"-Dlog4j.version={pins.LOG4J}"],
                 temp, host_env(), "Maven Central must be reachable; then run `cluster tools` again")
     for jar in os.listdir(os.path.join(folder, "libs")):

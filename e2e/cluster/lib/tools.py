@@ -26,7 +26,7 @@ class Tool:
     batch: str = ""                             # tools of one batch are built by one call (one `go build` shares all packages)
     packages: Sequence = ()
     requires: Sequence[str] = ()                # tools that its recipe uses
-    on_demand: bool = False                     # built only when named: most who run clusters never need it
+    on_demand: bool = False                     # only when named: clusters and tests do without it
 
     @property
     def dir(self) -> str:
@@ -47,15 +47,12 @@ class Tool:
 
 
 def _catalogue() -> Dict[str, Tool]:
-    k8s = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"]
     java = pins.JAVA_PACKAGES
+    go = {"etcd": pins.ETCD, "coredns": pins.COREDNS, "helm": pins.HELM,
+          **dict.fromkeys(["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"], pins.KUBERNETES)}
     tools = [
-        Tool("etcd", pins.ETCD, "etcd", recipes.etcd),
-        *[Tool(n, pins.KUBERNETES, n, recipes.kubernetes, batch="kubernetes") for n in k8s],
-        Tool("coredns", pins.COREDNS, "coredns", recipes.coredns),
-        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner",
-             recipes.go_install("github.com/rancher/local-path-provisioner", pins.LOCAL_PATH)),
-        Tool("helm", pins.HELM, "helm", recipes.go_install("helm.sh/helm/v4/cmd/helm", pins.HELM)),
+        *[Tool(name, version, name, recipes.go_programs, batch="go") for name, version in go.items()],
+        Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner", recipes.local_path_provisioner),
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
@@ -65,6 +62,8 @@ def _catalogue() -> Dict[str, Tool]:
         Tool("argocd", pins.ARGOCD, "argocd", recipes.argocd, on_demand=True),
         Tool("kustomize", pins.KUSTOMIZE, "kustomize", recipes.go_install("sigs.k8s.io/kustomize/kustomize/v5", pins.KUSTOMIZE), on_demand=True),
         Tool("redis", pins.REDIS, "bin/redis-server", recipes.redis, on_demand=True),
+        Tool("telegraf", pins.TELEGRAF, "telegraf", recipes.telegraf, on_demand=True),
+        Tool("mirrormaker", pins.KAFKA, "libs", recipes.mirrormaker, packages=java, on_demand=True),
     ]
     return {t.name: t for t in tools}
 
@@ -126,7 +125,7 @@ def _build_lock():
 
 
 def ensure(names: Sequence[str] = (), node: bool = True) -> None:
-    """Make these tools (when empty: all but those on demand) present; `node` also installs the host packages which a node needs."""
+    """Make these tools (all that are not on demand, when empty) present; `node` also installs the host packages which a node needs."""
     wanted = [tool(n) for n in names] if names else [t for t in CATALOGUE.values() if not t.on_demand]
     wanted = list(dict.fromkeys([tool(r) for t in wanted for r in t.requires] + wanted))
     if all(t.present for t in wanted) and not (node and node_packages_missing()):

@@ -135,7 +135,7 @@ def tributary(binary: str) -> Tuple[dict, Sequence[Layer]]:
     listed = subprocess.run(["ldd", binary], env=host_env(), capture_output=True, text=True)
     if listed.returncode == 0 and "=>" in listed.stdout:
         raise ClusterError("image tributary", f"{binary} is linked dynamically, the image has no libraries",
-                           "build it for a static target: `cargo build --release --target x86_64-unknown-linux-musl`")
+                           "build it with `make build`: .cargo/config.toml asks for a static one")
     if not os.path.exists(CA_BUNDLE):
         raise ClusterError("image tributary", f"{CA_BUNDLE} is missing", "run `apt-get install ca-certificates`")
     layer = _accounts(Layer()).file("usr/bin/tributary", binary, 0o755).link("usr/bin/kubectl-tributary", "tributary")

@@ -54,10 +54,6 @@ class Sent:
                              "is the MQTT broker there?")
         return json.loads(self._read("out") or "{}")
 
-    def content(self) -> str:
-        """The sent file."""
-        return toolbox.sh(self.site, f"cat {self.file}", timeout=120)
-
 
 def send(world: World, messages: int, rate: int, devices: int = 50, topic: str = "", payload: int = 256) -> Sent:
     """Start sending."""
@@ -86,7 +82,7 @@ def audit_once(world: World, site: Site, bootstrap: str, topic: str, sent: Sent,
     name = f"{toolbox.WORK}/{sent.name}.jsonl"
     if file:
         if site is not sent.site:
-            toolbox.sh(site, f"cat >{name}", input=sent.content(), timeout=120)
+            toolbox.copy(sent.site, site, name)
         options += f" --sent {name}" + (f" --until-complete --timeout {seconds}s" if seconds else "")
     else:
         options += f" --run {sent.name}"
@@ -102,6 +98,7 @@ def audit_once(world: World, site: Site, bootstrap: str, topic: str, sent: Sent,
 def audit(world: World, sent: Sent, seconds: int, may_lose: bool = False) -> dict:
     """Audit a run at the region; a loss is a failure unless it may be."""
     code, report = audit_once(world, world.region, base.REGION_KAFKA, base.REGION_TOPIC, sent, seconds)
+    report["complete"] = code == 0
     say(f"audit {sent.name} at the region: {report['acked']:,} acknowledged, {report['received']:,} received, {report['lost']:,} lost, "
         f"{report['duplicates']:,} duplicates, {report['outOfOrder']:,} out of order")
     if code != 0 and not may_lose:

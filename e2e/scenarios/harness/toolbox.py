@@ -1,5 +1,8 @@
 """A pod beside each site's Kafka with Kafka's own tools, a shell and tributary: what an operator would start to look around, and
 where the probe runs. It knows nothing of the operator: what it reads, it reads from Kafka and MQTT as any client does."""
+import base64
+import gzip
+import hashlib
 from typing import Dict, List, Optional
 
 from .errors import StepFailed
@@ -8,6 +11,7 @@ from .sites import Site, World
 NAME = "toolbox"
 WORK = "/work"
 TRIBUTARY = f"{WORK}/tributary"
+PIECE = 96 * 1024       # one argument may be 128 KiB long
 
 
 def pod(world: World, site: Site) -> dict:
@@ -44,6 +48,22 @@ def ensure(world: World, site: Site) -> None:
 def sh(site: Site, script: str, timeout: float = 60, check: bool = True, input: Optional[str] = None) -> str:
     """Output of a shell script in the toolbox."""
     return site.kube.exec(site.namespace, NAME, ["sh", "-c", script], input=input, timeout=timeout, check=check).stdout
+
+
+def copy(source: Site, target: Site, path: str) -> None:
+    """Copy a file from one site's toolbox to the other's. In the command line, by pieces and with a checksum: what goes through the
+    standard input of `kubectl exec` may be cut at any block, and nobody says so."""
+    def checksum(site: Site) -> str:
+        return sh(site, f"sha256sum <{path}").split()[0]
+    packed = "".join(sh(source, f"gzip -c {path} | base64", timeout=120).split())
+    unpacked = gzip.decompress(base64.b64decode(packed))
+    if hashlib.sha256(unpacked).hexdigest() != checksum(source):
+        raise StepFailed(f"copy {path}", f"it did not come whole out of {source.name}'s toolbox", "try again")
+    for at in range(0, len(packed), PIECE):
+        sh(target, f"printf %s {packed[at:at + PIECE]} {'>' if at == 0 else '>>'}{path}.b64")
+    sh(target, f"base64 -d {path}.b64 | gunzip >{path} && rm {path}.b64")
+    if checksum(source) != checksum(target):
+        raise StepFailed(f"copy {path}", f"it did not come whole into {target.name}'s toolbox", "try again")
 
 
 def kafka(site: Site, tool: str, *arguments: str, timeout: float = 90) -> str:

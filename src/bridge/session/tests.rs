@@ -1,282 +1,10 @@
+mod bench;
+
+use bench::{Bench, Sent, TELEMETRY};
+
 use super::*;
-use crate::bridge::config::LimitsConfig;
-use crate::bridge::config::tests::example;
 use crate::bridge::progress::BridgeProgress;
-use crate::bridge::record::{Record, RecordBuilder};
-use crate::bridge::routes::RouteTable;
-use crate::bridge::sink::{Batching, Reports, SendError, Sink};
 use crate::bridge::window::RecordId;
-use crate::mqtt::packet::Topic;
-use bytes::Bytes;
-use prometheus_client::registry::Registry;
-use std::sync::Mutex;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
-/// A Kafka that has everything at once, unless it is told to wait.
-#[derive(Clone, Debug, Default)]
-struct Kafka {
-    waits: Arc<Mutex<bool>>,
-    reports: Arc<Mutex<Option<Arc<Reports>>>>,
-}
-
-impl OpenSink for Kafka {
-    type Sink = Kafka;
-    fn open(&mut self, _: Batching, reports: Arc<Reports>) -> Result<Kafka, String> {
-        *self.reports.lock().unwrap() = Some(reports);
-        Ok(self.clone())
-    }
-}
-
-impl Sink for Kafka {
-    fn send(&mut self, id: RecordId, _: Record<'_>) -> Result<(), SendError> {
-        if !*self.waits.lock().unwrap() {
-            self.reports.lock().unwrap().as_ref().unwrap().push((id, Ok(())));
-        }
-        Ok(())
-    }
-}
-
-/// What the session has sent to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Sent {
-    Subscribe(u16, Vec<String>),
-    Unsubscribe(u16, Vec<String>),
-    Ack(u16),
-    Close,
-}
-
-/// The client's end of a connection to a server that the test plays.
-struct FakeSource {
-    incoming: mpsc::UnboundedReceiver<Incoming>,
-    sent: mpsc::UnboundedSender<Sent>,
-    pkid: u16,
-}
-
-impl Source for FakeSource {
-    async fn next(&mut self, read: bool) -> Result<Incoming, MqttError> {
-        if !read {
-            return std::future::pending().await;
-        }
-        let closed = || MqttError::Closed {
-            server: "mqtt://fake:1883".into(),
-            reason: "bye".into(),
-        };
-        self.incoming.recv().await.ok_or_else(closed)
-    }
-
-    fn acknowledge(&mut self, pkid: u16) {
-        let _ = self.sent.send(Sent::Ack(pkid));
-    }
-
-    fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, MqttError> {
-        self.pkid += 1;
-        let filters = filters.iter().map(|(filter, _)| (*filter).to_owned()).collect();
-        let _ = self.sent.send(Sent::Subscribe(self.pkid, filters));
-        Ok(self.pkid)
-    }
-
-    fn unsubscribe(&mut self, filters: &[&str]) -> Result<u16, MqttError> {
-        self.pkid += 1;
-        let filters = filters.iter().map(|f| (*f).to_owned()).collect();
-        let _ = self.sent.send(Sent::Unsubscribe(self.pkid, filters));
-        Ok(self.pkid)
-    }
-
-    async fn close(self) {
-        let _ = self.sent.send(Sent::Close);
-    }
-}
-
-/// Gives out the connections that the test has prepared, and none beyond.
-struct FakeDial {
-    prepared: mpsc::UnboundedReceiver<Result<(FakeSource, bool), MqttError>>,
-    dialled: mpsc::UnboundedSender<Instant>,
-}
-
-impl Dial for FakeDial {
-    type Source = FakeSource;
-
-    async fn dial(&mut self) -> Result<(FakeSource, ConnAck), MqttError> {
-        let _ = self.dialled.send(Instant::now());
-        match self.prepared.recv().await {
-            None => std::future::pending().await,
-            Some(Err(error)) => Err(error),
-            Some(Ok((source, session_present))) => {
-                let ack = ConnAck {
-                    session_present,
-                    result: Ok(()),
-                    keep_alive: None,
-                    session_expiry: None,
-                    maximum_qos: None,
-                    maximum_packet: None,
-                    receive_maximum: None,
-                };
-                Ok((source, ack))
-            }
-        }
-    }
-
-    fn server(&self) -> String {
-        "mqtt://fake:1883".into()
-    }
-}
-
-/// The server's end of a connection.
-struct Server {
-    to_client: mpsc::UnboundedSender<Incoming>,
-    from_client: mpsc::UnboundedReceiver<Sent>,
-}
-
-impl Server {
-    async fn expect(&mut self) -> Sent {
-        self.from_client.recv().await.expect("the client says something")
-    }
-
-    fn send(&self, packet: Incoming) {
-        self.to_client.send(packet).expect("the client listens");
-    }
-
-    /// Answers the subscriptions with this code, and takes the request for the server's own figures.
-    async fn grant(&mut self, code: Result<u8, String>) {
-        let Sent::Subscribe(pkid, filters) = self.expect().await else {
-            panic!()
-        };
-        assert_eq!(filters, ["factory/+/+/telemetry"]);
-        self.send(Incoming::SubAck {
-            pkid,
-            granted: vec![code],
-        });
-        let Sent::Subscribe(pkid, filters) = self.expect().await else {
-            panic!()
-        };
-        assert_eq!(filters, [DROPPED_TOPIC]);
-        self.send(Incoming::SubAck {
-            pkid,
-            granted: vec![Err("not for you".into())],
-        });
-    }
-
-    fn publish(&self, pkid: u16, topic: &'static str, payload: &'static str) {
-        self.send(Incoming::Publish(Message {
-            topic: Topic::from(topic),
-            payload: Bytes::from_static(payload.as_bytes()),
-            qos: u8::from(pkid > 0),
-            retain: false,
-            dup: false,
-            pkid,
-            properties: None,
-            oversize: None,
-        }));
-    }
-}
-
-struct Bench {
-    board: Arc<Board>,
-    kafka: Kafka,
-    prepare: mpsc::UnboundedSender<Result<(FakeSource, bool), MqttError>>,
-    dialled: mpsc::UnboundedReceiver<Instant>,
-    shutdown: CancellationToken,
-    files: watch::Sender<u64>,
-    _way: watch::Sender<Way>,
-    _view: watch::Sender<KafkaView>,
-    session: JoinHandle<()>,
-}
-
-const TELEMETRY: &str = "factory/l1/m1/telemetry";
-
-impl Bench {
-    fn start(stale: &[&str]) -> Self {
-        let mut config = example();
-        config.mqtt.unsubscribe = stale.iter().map(|s| (*s).to_owned()).collect();
-        let table = RouteTable::compile(&config).unwrap();
-        let metrics = Metrics::new(&mut Registry::default(), &table);
-        let board = Arc::new(Board::new(&config, String::new()));
-        let kafka = Kafka::default();
-        let (prepare, prepared) = mpsc::unbounded_channel();
-        let (dial_seen, dialled) = mpsc::unbounded_channel();
-        let (files, mqtt_files) = watch::channel(0);
-        let (way_sender, way) = watch::channel(Err("unused".to_owned()));
-        let (view_sender, view) = watch::channel(KafkaView::default());
-        let shutdown = CancellationToken::new();
-        let builder = RecordBuilder::new(table, config.dead_letter.map(|d| d.topic));
-        let engine = Engine::new(
-            builder,
-            LimitsConfig::default(),
-            kafka.clone(),
-            Arc::clone(&board),
-            metrics.clone(),
-            Instant::now(),
-        );
-        let sinks = kafka.clone();
-        let session = Session {
-            dialer: FakeDial {
-                prepared,
-                dialled: dial_seen,
-            },
-            engine,
-            sinks: Box::new(move |_| sinks.clone()),
-            config: config.mqtt,
-            board: Arc::clone(&board),
-            metrics,
-            signals: Signals {
-                shutdown: shutdown.clone(),
-                mqtt_files,
-                way,
-                view,
-            },
-            had_session: false,
-            closed_young: 0,
-            heart: watch::channel(Instant::now()).0,
-        };
-        let session = tokio::spawn(session.run());
-        Self {
-            board,
-            kafka,
-            prepare,
-            dialled,
-            shutdown,
-            files,
-            _way: way_sender,
-            _view: view_sender,
-            session,
-        }
-    }
-
-    /// The next dial succeeds.
-    fn connect(&self, session_present: bool) -> Server {
-        let (to_client, incoming) = mpsc::unbounded_channel();
-        let (sent, from_client) = mpsc::unbounded_channel();
-        let source = FakeSource {
-            incoming,
-            sent,
-            pkid: 0,
-        };
-        assert!(
-            self.prepare.send(Ok((source, session_present))).is_ok(),
-            "the session runs"
-        );
-        Server {
-            to_client,
-            from_client,
-        }
-    }
-
-    fn fail(&self, error: MqttError) {
-        assert!(self.prepare.send(Err(error)).is_ok(), "the session runs");
-    }
-
-    /// Waits until the progress fulfils a condition; the clock moves by itself.
-    async fn wait(&self, condition: impl Fn(&BridgeProgress) -> bool) -> BridgeProgress {
-        loop {
-            let progress = self.board.snapshot();
-            if condition(&progress) {
-                return progress;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_session_subscribes_unsubscribes_carries_and_acknowledges() {
@@ -447,6 +175,24 @@ async fn a_server_that_closes_again_and_again_lets_another_client_with_our_name_
     assert_eq!(problem.reason, Reason::MqttSessionTakenOver);
     assert!(
         problem.message.contains("\"factory-munich\""),
+        "{}",
+        problem.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_that_another_client_took_the_session_is_believed_at_once() {
+    let bench = Bench::start(&[]);
+    let mut server = bench.connect(true);
+    server.grant(Ok(1)).await;
+    bench.wait(BridgeProgress::subscribed).await;
+    let client_id = bench.board.snapshot().mqtt.client_id;
+    server.end(MqttError::TakenOver { client_id });
+    let progress = bench.wait(|p| p.problem(Component::Mqtt).is_some()).await;
+    let problem = progress.problem(Component::Mqtt).unwrap();
+    assert_eq!(problem.reason, Reason::MqttSessionTakenOver);
+    assert!(
+        problem.message.contains("mqtt.clientId \"factory-munich\""),
         "{}",
         problem.message
     );

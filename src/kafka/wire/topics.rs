@@ -114,7 +114,13 @@ impl Admin {
                 topic.error_code,
                 topic.error_message.as_deref(),
             );
-            results.insert(name, error.map_or(Ok(()), Err));
+            let result = match error {
+                // The broker that was asked before did not know yet what the controller knows.
+                Some(error) if already(&error, totals.get(&name)) => Ok(()),
+                Some(error) => Err(error),
+                None => Ok(()),
+            };
+            results.insert(name, result);
         }
         for name in totals.keys() {
             results
@@ -123,6 +129,18 @@ impl Admin {
         }
         Ok(results)
     }
+}
+
+/// Whether Kafka refuses to grow a topic because it has just this many partitions; only its words tell that from a
+/// topic that has more.
+fn already(error: &KafkaError, total: Option<&i32>) -> bool {
+    let KafkaError::Kafka { message, .. } = error else {
+        return false;
+    };
+    error.is(ResponseError::InvalidPartitions)
+        && total.is_some_and(|total| {
+            message.as_deref() == Some(&*format!("Topic already has {total} partition(s)."))
+        })
 }
 
 fn creatable(topic: &NewTopic) -> CreatableTopic {

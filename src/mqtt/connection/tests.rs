@@ -45,6 +45,67 @@ async fn packet(stream: &mut TcpStream, buffer: &mut BytesMut) -> v4::Packet {
     }
 }
 
+/// As [`connected`], in version 5.
+async fn connected_v5() -> (Connection, TcpStream) {
+    let (listener, address) = listen().await;
+    let options = SessionOptions {
+        protocol: Protocol::V5,
+        ..options()
+    };
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut connect = [0; 2];
+        stream.read_exact(&mut connect).await.unwrap();
+        assert_eq!(connect[0], 0x10, "CONNECT");
+        let mut body = vec![0; connect[1].into()];
+        stream.read_exact(&mut body).await.unwrap();
+        stream.write_all(&[0x20, 3, 1, 0, 0]).await.unwrap();
+        stream
+    };
+    let (client, stream) = tokio::join!(Connection::open(&address, &options, &NO_CREDENTIALS), server);
+    (client.unwrap().0, stream)
+}
+
+/// DISCONNECT with the reason 0x8E, "session taken over".
+const TAKEN_OVER: [u8; 4] = [0xE0, 2, 0x8E, 0];
+
+#[tokio::test]
+async fn a_session_that_another_client_has_taken_over_is_told_as_that() {
+    let (mut connection, mut stream) = connected_v5().await;
+    stream.write_all(&TAKEN_OVER).await.unwrap();
+    let Err(error @ MqttError::TakenOver { .. }) = connection.next(true).await else {
+        panic!()
+    };
+    let text = error.to_string();
+    assert!(
+        text.contains("mqtt.clientId \"bridge\"") && text.contains("give each"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_server_said_before_it_closed_counts_although_writing_failed_first() {
+    for reading in [true, false] {
+        let (mut connection, mut stream) = connected_v5().await;
+        connection.acknowledge(1);
+        tokio::select! {
+            ended = connection.next(false) => panic!("{ended:?}"),
+            ready = stream.readable() => ready.unwrap(),
+        }
+        // A message, and the reason behind it; closed with our acknowledgement unread, the connection is reset.
+        let publish = [0x32, 7, 0, 1, b'a', 0, 9, 0, b'x'];
+        let said = [&publish[..], &TAKEN_OVER].concat();
+        stream.write_all(&said).await.unwrap();
+        drop(stream);
+        connection.acknowledge(2);
+        let mut ended = connection.next(reading).await;
+        while ended.is_ok() {
+            ended = connection.next(reading).await;
+        }
+        assert!(matches!(ended, Err(MqttError::TakenOver { .. })), "{ended:?}");
+    }
+}
+
 async fn connected() -> (Connection, TcpStream, BytesMut) {
     let (listener, address) = listen().await;
     let options = options();
@@ -128,6 +189,27 @@ async fn acknowledgements_leave_in_order_and_before_the_disconnect() {
         );
     }
     assert_eq!(packet(&mut stream, &mut buffer).await, v4::Packet::Disconnect);
+}
+
+#[tokio::test]
+async fn the_last_acknowledgements_arrive_although_the_server_goes_on_sending() {
+    let (mut connection, mut stream, mut buffer) = connected().await;
+    let publish = [0x32, 6, 0, 1, b'a', 0, 9, b'x'];
+    stream.write_all(&publish.repeat(1000)).await.unwrap();
+    for pkid in 1..=1000 {
+        connection.acknowledge(pkid);
+    }
+    let server = async {
+        for pkid in 1..=1000 {
+            // A client that closed without reading would have reset the connection by now.
+            stream.write_all(&publish).await.unwrap();
+            let expected = v4::Packet::PubAck(v4::PubAck::new(pkid));
+            assert_eq!(packet(&mut stream, &mut buffer).await, expected);
+        }
+        assert_eq!(packet(&mut stream, &mut buffer).await, v4::Packet::Disconnect);
+        drop(stream);
+    };
+    tokio::join!(connection.close(), server);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ tuning:
   fetchBufferBytes: 33554432
   produceBufferBytes: 33554432
   compression: lz4
-  lingerMs: 20
+  lingerMs: 5
   positionIntervalMs: 1000
   discoveryIntervalMs: 5000
 "

@@ -56,10 +56,15 @@ pub(super) fn consumer_config(source: &KafkaConnection, tuning: &Tuning, partiti
     config
 }
 
+/// Largest batch; `batch_limit` is the smallest `max.message.bytes` of the topics that are written.
+#[must_use]
+pub(super) fn batch_bytes(batch_limit: u64) -> u64 {
+    (batch_limit / 10 * 9).clamp(1, LARGEST_BATCH_BYTES)
+}
+
 /// Settings of the producer; `batch_limit` is the smallest `max.message.bytes` of the topics that are written.
 #[must_use]
 pub(super) fn producer_config(target: &KafkaConnection, tuning: &Tuning, batch_limit: u64) -> ClientConfig {
-    let batch = (batch_limit / 10 * 9).clamp(1, LARGEST_BATCH_BYTES);
     let messages = (tuning.produce_buffer_bytes / RECORD_OVERHEAD_BYTES).clamp(1000, 10_000_000);
     let mut config = target.client_config();
     config
@@ -76,7 +81,9 @@ pub(super) fn producer_config(target: &KafkaConnection, tuning: &Tuning, batch_l
         .set("allow.auto.create.topics", "false")
         // Size is judged by the target alone.
         .set("message.max.bytes", "1000000000")
-        .set("batch.size", batch.to_string())
+        .set("batch.size", batch_bytes(batch_limit).to_string())
+        // The size alone decides when a batch is full: see `Batch`.
+        .set("batch.num.messages", "1000000")
         .set("linger.ms", tuning.linger_ms.to_string())
         .set("compression.type", tuning.compression.as_str())
         .set("queue.buffering.max.kbytes", (tuning.produce_buffer_bytes >> 10).to_string())

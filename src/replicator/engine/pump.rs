@@ -14,6 +14,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::batch::Batching;
 use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
 use super::epoch::leader_epoch;
 use super::slot::Slot;
@@ -39,6 +40,7 @@ pub(super) struct Pump {
     producer: BaseProducer<TargetContext>,
     link: Link,
     produce_budget: u64,
+    batching: Batching,
     /// By slot number; left ones are `None`, numbers are never used again in a session.
     slots: Vec<Option<Slot>>,
     deliveries: Vec<Delivery>,
@@ -55,12 +57,14 @@ impl Pump {
         producer: BaseProducer<TargetContext>,
         link: Link,
         produce_budget: u64,
+        batching: Batching,
     ) -> Self {
         Self {
             consumer: Arc::new(consumer),
             producer,
             link,
             produce_budget,
+            batching,
             slots: Vec::new(),
             deliveries: Vec::new(),
             draining: false,
@@ -144,13 +148,16 @@ impl Pump {
     /// One turn for every partition that has something; whether anything moved.
     fn take_turns(&mut self) -> bool {
         let followed = self.slots.iter().flatten().count();
-        let share = partition_share(self.produce_budget, followed);
+        let batching = self
+            .batching
+            .within(partition_share(self.produce_budget, followed));
+        let now = Instant::now();
         let mut moved = false;
         for slot in self.slots.iter_mut().flatten() {
-            if slot.halted || slot.tracker.in_flight_bytes() >= share || !slot.claim() {
+            if slot.halted || !slot.may_send(batching, now) || !slot.claim() {
                 continue;
             }
-            moved |= turn(slot, &self.producer, &self.link, share);
+            moved |= turn(slot, &self.producer, &self.link, batching);
         }
         moved
     }
@@ -266,16 +273,17 @@ impl Pump {
 }
 
 /// Moves up to [`TURN`] records of one partition; whether there were any.
-fn turn(slot: &mut Slot, producer: &BaseProducer<TargetContext>, link: &Link, share: u64) -> bool {
+fn turn(slot: &mut Slot, producer: &BaseProducer<TargetContext>, link: &Link, batching: Batching) -> bool {
+    let now = Instant::now();
     for moved in 0..TURN {
-        if slot.tracker.in_flight_bytes() >= share {
+        if !slot.may_send(batching, now) {
             break;
         }
         match slot.queue.poll(Duration::ZERO) {
             None => return moved > 0,
             Some(Ok(message)) if !slot.tracker.wants(message.offset()) => {}
             Some(Ok(message)) => match hand_over(&slot.follow, &message, producer, link) {
-                Ok(sent) => slot.tracker.sent(sent),
+                Ok(sent) => slot.sent(sent, now),
                 Err(refused) => {
                     // The consumer counts this record as passed and the target will not get it: from here on only
                     // the tracker's position is true.

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::batch::{Batch, Batching};
 use super::clients::SourceContext;
 use super::wake::Wake;
 use super::{Event, Follow, Link, SlotState};
-use crate::replicator::tracker::Tracker;
+use crate::replicator::tracker::{Sent, Tracker};
 
 /// A followed partition.
 pub(super) struct Slot {
     pub(super) follow: Follow,
     pub(super) queue: PartitionQueue<SourceContext>,
     pub(super) tracker: Tracker,
+    /// What was handed to the producer since nothing was in flight.
+    batch: Batch,
     /// Set by librdkafka's threads when the queue becomes non-empty, by the pump when it left something in it.
     ready: Arc<AtomicBool>,
     /// The consumer said in this slot's lifetime that it is at the end: from then on its own position is this slot's.
@@ -40,6 +44,7 @@ impl Slot {
             follow,
             queue,
             tracker,
+            batch: Batch::default(),
             ready,
             at_end: false,
             halted: false,
@@ -50,6 +55,20 @@ impl Slot {
     /// Whether there may be records to take; the caller takes until the queue is empty or says [`Self::leave_some`].
     pub(super) fn claim(&self) -> bool {
         self.ready.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the producer may have another record now: see [`Batch`].
+    pub(super) fn may_send(&self, batching: Batching, now: Instant) -> bool {
+        self.tracker.is_idle() || self.batch.is_open(batching, now)
+    }
+
+    /// The producer has the record.
+    pub(super) fn sent(&mut self, sent: Sent, now: Instant) {
+        if self.tracker.is_idle() {
+            self.batch = Batch::default();
+        }
+        self.batch.add(sent.bytes, now);
+        self.tracker.sent(sent);
     }
 
     /// The target will not take the record at `offset`, told once per slot: those behind it fail for the same reason.

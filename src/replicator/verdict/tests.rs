@@ -105,6 +105,16 @@ fn an_epoch_that_the_leader_never_had_is_another_log() {
 }
 
 #[test]
+fn another_log_that_begins_at_the_position_stops_without_an_empty_range() {
+    let facts = SourceFacts {
+        epoch_end: Some(EpochEnd::Unknown),
+        ..source(100, 200)
+    };
+    let verdict = judge(Stored::Known(known(100, Some(5))), facts, target(100));
+    assert_eq!(stopped(verdict), (StopReason::LogTruncated, None));
+}
+
+#[test]
 fn a_shorter_log_of_the_same_epoch_is_beyond_its_end() {
     let facts = SourceFacts {
         epoch_end: Some(EpochEnd::Offset(20)),

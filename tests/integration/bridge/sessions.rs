@@ -213,17 +213,25 @@ async fn messages_that_the_server_drops_are_seen() {
 #[tokio::test]
 async fn two_bridges_with_one_client_id_are_told_so() {
     let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
-    let config = ready_config(&mqtt, kafka).await;
-    let mut first = Bridge::ready(&config).await;
-    let mut twin = config.clone();
-    twin.telemetry.listen = ([127, 0, 0, 1], crate::harness::ports::free_port()).into();
-    let _second = Bridge::start(&twin);
-    let taken = |p: &BridgeProgress| {
-        p.last_error
-            .as_ref()
-            .is_some_and(|e| e.reason == Reason::MqttSessionTakenOver)
-    };
-    let progress = first.wait("to be told", taken).await;
-    let message = progress.last_error.expect("as waited for").message;
-    assert!(message.contains(&config.mqtt.client_id), "{message}");
+    for config in [
+        ready_config(&mqtt, kafka).await,
+        v311(ready_config(&mqtt, kafka).await),
+    ] {
+        let mut first = Bridge::ready(&config).await;
+        let mut twin = config.clone();
+        twin.telemetry.listen = ([127, 0, 0, 1], crate::harness::ports::free_port()).into();
+        let _second = Bridge::start(&twin);
+        let taken = |p: &BridgeProgress| {
+            p.last_error
+                .as_ref()
+                .is_some_and(|e| e.reason == Reason::MqttSessionTakenOver)
+        };
+        let progress = first.wait("to be told", taken).await;
+        let message = progress.last_error.expect("as waited for").message;
+        let named = format!("mqtt.clientId {:?}", config.mqtt.client_id);
+        assert!(
+            message.contains(&named) && message.contains("give each pipeline its own"),
+            "{message}"
+        );
+    }
 }

@@ -27,6 +27,8 @@ use super::wait::eventually;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The operator's group, which has the rights that the chart gives it, and no others.
 const OPERATORS: &str = "tributary-operators";
+/// A user without any rights but those that a test gives it.
+pub(crate) const OUTSIDER: &str = "outsider";
 
 /// A running API server.
 pub(crate) struct ApiServer {
@@ -34,6 +36,7 @@ pub(crate) struct ApiServer {
     authority: String,
     admin: String,
     operator: String,
+    outsider: String,
     dir: PathBuf,
     etcd: Process,
     server: Process,
@@ -53,10 +56,8 @@ impl ApiServer {
         let authority = Authority::new("apiserver tests");
         let pair = authority.server(&["127.0.0.1", "localhost"]);
         let key = KeyPair::generate().expect("a key");
-        let (admin, operator) = (
-            Uuid::new_v4().simple().to_string(),
-            Uuid::new_v4().simple().to_string(),
-        );
+        let token = || Uuid::new_v4().simple().to_string();
+        let (admin, operator, outsider) = (token(), token(), token());
         let file = |name: &str, text: &str| fs::write(dir.join(name), text).expect("write");
         file("server.crt", &pair.certificate);
         file("server.key", &pair.key);
@@ -64,7 +65,10 @@ impl ApiServer {
         file("sa.pub", &key.public_key_pem());
         file(
             "tokens.csv",
-            &format!("{admin},admin,admin,system:masters\n{operator},operator,operator,{OPERATORS}\n"),
+            &format!(
+                "{admin},admin,admin,system:masters\n{operator},operator,operator,{OPERATORS}\n\
+                 {outsider},{OUTSIDER},{OUTSIDER}\n"
+            ),
         );
         let port = free_port();
         let path = |name: &str| dir.join(name).display().to_string();
@@ -92,6 +96,7 @@ impl ApiServer {
             authority: authority.pem(),
             admin,
             operator,
+            outsider,
             dir,
             etcd,
             server,
@@ -135,6 +140,23 @@ impl ApiServer {
         config.root_cert = Some(certificates);
         config.auth_info.token = Some(token.to_owned().into());
         Client::try_from(config).expect("a client")
+    }
+
+    /// Where it is reached, and the file with its CA's certificate.
+    pub(crate) fn address(&self) -> (&str, PathBuf) {
+        let ca = self.dir.join("ca.crt");
+        fs::write(&ca, &self.authority).expect("write");
+        (&self.url, ca)
+    }
+
+    /// The token of a user who may do everything.
+    pub(crate) fn admin_token(&self) -> &str {
+        &self.admin
+    }
+
+    /// The token of [`OUTSIDER`].
+    pub(crate) fn outsider_token(&self) -> &str {
+        &self.outsider
     }
 
     /// A kubeconfig for programs such as kubectl.
@@ -262,9 +284,18 @@ pub(crate) async fn run_pod(
         .get(stateful_set)
         .await
         .expect("the StatefulSet");
-    let template = set.spec.expect("a spec").template;
+    let wanted = set.spec.expect("a spec");
+    let template = wanted.template;
     let mut spec = template.spec.expect("a pod's spec");
     spec.node_name = Some("node".into());
+    let claims = wanted.volume_claim_templates.unwrap_or_default();
+    let claims = claims.iter().map(|claim| {
+        let volume = claim.name_any();
+        let name = format!("{volume}-{stateful_set}-{ordinal}");
+        serde_json::from_value(json!({"name": volume, "persistentVolumeClaim": {"claimName": name}}))
+            .expect("a volume")
+    });
+    spec.volumes.get_or_insert_default().extend(claims);
     let meta = template.metadata.expect("metadata");
     let name = format!("{stateful_set}-{ordinal}");
     let pod = Pod {

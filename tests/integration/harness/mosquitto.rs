@@ -88,8 +88,9 @@ impl Mosquitto {
         if options.persistence {
             lines.push("persistence true".into());
             lines.push(format!("persistence_location {}/", self.dir.display()));
+            // Once a second. On every change it would write all it has after each packet, and take a hundred packets a
+            // second.
             lines.push("autosave_interval 1".into());
-            lines.push("autosave_on_changes true".into());
         }
         if let Some((user, password)) = &options.user {
             self.write_password(user, password);

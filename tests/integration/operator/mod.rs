@@ -3,4 +3,4 @@
 mod fixture;
 mod objects;
 
-pub(crate) use fixture::{Fixture, progress_server};
+pub(crate) use fixture::{Fixture, PATIENCE, condition, progress_server};

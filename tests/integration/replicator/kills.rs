@@ -53,8 +53,9 @@ async fn nothing_is_lost_when_it_is_killed_again_and_again_under_load() {
         .await;
     let audit = audit(&arrived, count, PARTITIONS);
     assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
+    // Beginning anew each time would repeat half of everything with each kill.
     assert!(
-        audit.repeated < count / 2,
+        audit.repeated < count * KILLS / 4,
         "a kill repeats what was not stored, not everything: {audit:?}"
     );
 }

@@ -1,0 +1,1 @@
+"""What every benchmark needs: processes, waiting, Kafka and mosquitto, CPU and memory, results."""
