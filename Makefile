@@ -36,7 +36,7 @@ tools: ## third-party tools for tests and clusters, built once into ~/.cache/tri
 	$(KUBE) tools
 
 .PHONY: generate
-generate: ## what is derived from the sources: crds/, the chart's copy, the reference in docs/
+generate: ## what is derived from the sources: crds/, the chart's copy, manifests/operator, the reference in docs/
 	.ci/prerequisites build
 	.ci/generate
 
@@ -46,7 +46,7 @@ docs: ## the book, in target/book
 
 ##@ Check
 .PHONY: lint
-lint: ## formatting, clippy, cargo-deny, chart, samples, scripts
+lint: ## formatting, clippy, cargo-deny, chart, manifests, scripts
 	.ci/prerequisites build
 	.ci/lint
 
@@ -60,6 +60,10 @@ test: ## unit, property and integration tests (real API server, Kafka, mosquitto
 .PHONY: e2e
 e2e: ## scenarios on two real clusters; ONLY=name for one, see e2e/scenarios/run --list
 	e2e/scenarios/run $(foreach s,$(ONLY),--only $(s))
+
+.PHONY: e2e-gitops
+e2e-gitops: ## scenarios with a real Argo CD and three clusters; ONLY=name for one, see e2e/argocd/run --list
+	e2e/argocd/run $(foreach s,$(ONLY),--only $(s))
 
 .PHONY: ci
 ci: ## what CI runs: lint, generate-drift, test, e2e

@@ -17,6 +17,10 @@ LOCAL_PATH = "0.0.30"
 HELM = _go_version("helm.sh/helm/v4")
 KAFKA = "4.3.1"
 LOG4J = "2.24.3"
+# Argo CD is pinned with all its dependencies in ../tools/argocd/go.sum; kustomize is the release that it names itself.
+ARGOCD = "3.5.7"
+KUSTOMIZE = "5.8.1"
+REDIS = "7"
 # Whom the benchmarks measure beside us.
 TELEGRAF = "1.37.2"
 TELEGRAF_TAGS = "custom,inputs.mqtt_consumer,outputs.kafka,parsers.value,serializers.template"

@@ -1,4 +1,5 @@
 """How each tool is made. A recipe gets {tool name: empty folder} and fills the folders; the caller makes the result visible."""
+import hashlib
 import os
 import re
 import shutil
@@ -41,15 +42,21 @@ def apt(arguments: List[str], cwd: str = "/") -> None:
         _logged("apt-get " + arguments[0], ["apt-get", *arguments], cwd, env, remedy)
 
 
-def _go(step: str, arguments: List[str], cwd: str, extra: Folders) -> None:
+def go_program() -> str:
+    """The Go compiler, new enough."""
     go = shutil.which("go", path=host_env()["PATH"] + ":/usr/local/go/bin")
     want = ".".join(map(str, pins.GO_MINIMUM))
     remedy = f"install Go {want} or newer from https://go.dev/dl/ and put it on PATH"
     if not go:
-        raise ClusterError(step, "go is not installed", remedy)
-    found = re.search(r"go(\d+)\.(\d+)", run(step, [go, "version"]).stdout)
+        raise ClusterError("go", "it is not installed", remedy)
+    found = re.search(r"go(\d+)\.(\d+)", run("go", [go, "version"]).stdout)
     if not found or tuple(map(int, found.groups())) < pins.GO_MINIMUM:
-        raise ClusterError(step, f"{found.group(0) if found else 'this go'} is too old", remedy)
+        raise ClusterError("go", f"{found.group(0) if found else 'this go'} is too old", remedy)
+    return go
+
+
+def _go(step: str, arguments: List[str], cwd: str, extra: Folders) -> None:
+    go = go_program()
     env = {**host_env(), "CGO_ENABLED": "0", **extra}
     _logged(step, [go, *arguments], cwd, env, "the Go module proxy must be reachable (`go env GOPROXY`); then run `cluster tools` again")
 
@@ -70,6 +77,47 @@ def go_programs(out: Folders) -> None:
             os.path.join(CLUSTER_DIR, "tools"), {"GOGC": "400"})
         for name, folder in out.items():
             os.rename(os.path.join(temp, name), os.path.join(folder, name))
+
+
+def manifests(out: Folders) -> None:
+    """Our own judge of manifests and health scripts; its libraries are Kubernetes' and pinned with them."""
+    _go("build manifests", ["build", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", "-s -w", "-o", os.path.join(out["manifests"], "manifests"), "./manifests"],
+        os.path.join(CLUSTER_DIR, "tools"), {"GOGC": "400"})
+
+
+def manifests_version() -> str:
+    """Changes with the source and its pins, so that no old build of it is taken for the present one."""
+    folder = os.path.join(CLUSTER_DIR, "tools")
+    sources = sorted(os.path.join(folder, "manifests", n) for n in os.listdir(os.path.join(folder, "manifests")))
+    digest = hashlib.sha256()
+    for path in [*sources, os.path.join(folder, "go.sum")]:
+        with open(path, "rb") as f:
+            digest.update(f.read())
+    return digest.hexdigest()[:12]
+
+
+def argocd(out: Folders) -> None:
+    """Argo CD's one program, with the definitions, configuration and helper scripts of the same release beside it."""
+    folder, module, cwd = out["argocd"], "github.com/argoproj/argo-cd/v3", os.path.join(CLUSTER_DIR, "tools", "argocd")
+    _go("build argocd", ["build", "-trimpath", "-ldflags", "-s -w", "-o", os.path.join(folder, "argocd"), f"{module}/cmd"], cwd, {})
+    source = run("find argocd", [go_program(), "list", "-m", "-f", "{{.Dir}}", module], cwd=cwd).stdout.strip()
+    for part, name in (("manifests/crds", "crds"), ("manifests/base/config", "config")):
+        shutil.copytree(os.path.join(source, part), os.path.join(folder, name), copy_function=shutil.copyfile)
+    os.mkdir(os.path.join(folder, "bin"))
+    for script in ("git-verify-wrapper.sh", "gpg-wrapper.sh"):
+        shutil.copyfile(os.path.join(source, "hack", script), os.path.join(folder, "bin", script))
+        os.chmod(os.path.join(folder, "bin", script), 0o755)
+    for component in ("application-controller", "repo-server", "applicationset-controller"):       # it looks at its own name
+        os.symlink("../argocd", os.path.join(folder, "bin", f"argocd-{component}"))
+    run("make the folders writable", ["chmod", "-R", "u+w", folder])
+
+
+def go_install(package: str, version: str) -> Callable[[Folders], None]:
+    """A recipe for a program whose own module pins its dependencies."""
+    def build(out: Folders) -> None:
+        (name, folder), = out.items()
+        _go(f"build {name}", ["install", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}"], "/", {"GOBIN": folder})
+    return build
 
 
 def local_path_provisioner(out: Folders) -> None:
@@ -136,24 +184,33 @@ def kafka_cds(out: Folders) -> None:
 
 
 def mosquitto(out: Folders) -> None:
-    """Debian's mosquitto and its clients, unpacked rather than installed: nothing starts as a service, no root is needed.
-    lib/ has every shared library it needs beyond the C library; bin/ has wrappers that use them."""
-    folder = out["mosquitto"]
-    ask = ["apt-get", "install", "-s", "--no-install-recommends", "mosquitto", "mosquitto-clients"]
-    simulated = run("find mosquitto", ask, check=False)
+    """Debian's mosquitto and its clients."""
+    _debian(out["mosquitto"], ["mosquitto", "mosquitto-clients", "libmosquitto1"],
+            ["usr/sbin/mosquitto", "usr/bin/mosquitto_pub", "usr/bin/mosquitto_sub", "usr/bin/mosquitto_passwd"])
+
+
+def redis(out: Folders) -> None:
+    """Debian's redis, Argo CD's cache."""
+    _debian(out["redis"], ["redis-server", "redis-tools"], ["usr/bin/redis-server", "usr/bin/redis-cli"])
+
+
+def _debian(folder: str, packages: List[str], programs: List[str]) -> None:
+    """Programs of Debian packages, unpacked rather than installed: nothing starts as a service, no root is needed.
+    lib/ has every shared library they need beyond the C library; bin/ has wrappers that use them."""
+    name = packages[0]
+    ask = ["apt-get", "install", "-s", "--no-install-recommends", *packages]
+    simulated = run(f"find {name}", ask, check=False)
     if simulated.returncode != 0:           # a fresh machine has no package lists yet
         apt(["update"])
-        simulated = run("find mosquitto", ask, remedy="Debian's or Ubuntu's archive must be reachable and have mosquitto")
+        simulated = run(f"find {name}", ask, remedy=f"Debian's or Ubuntu's archive must be reachable and have {name}")
     new = re.findall(r"^Inst (\S+)", simulated.stdout, re.M)
-    packages = list(dict.fromkeys(["mosquitto", "mosquitto-clients", "libmosquitto1", *new]))
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as temp:
         os.chmod(temp, 0o755)
-        apt(["download", *packages], cwd=temp)
+        apt(["download", *dict.fromkeys([*packages, *new])], cwd=temp)
         root = os.path.join(temp, "root")
         for deb in sorted(f for f in os.listdir(temp) if f.endswith(".deb")):
-            run("unpack mosquitto", ["dpkg-deb", "-x", os.path.join(temp, deb), root])
-        _collect_programs(root, folder, ["usr/sbin/mosquitto", "usr/bin/mosquitto_pub", "usr/bin/mosquitto_sub",
-                                         "usr/bin/mosquitto_passwd"])
+            run(f"unpack {name}", ["dpkg-deb", "-x", os.path.join(temp, deb), root])
+        _collect_programs(root, folder, programs)
 
 
 def _collect_programs(root: str, folder: str, programs: List[str]) -> None:
@@ -167,7 +224,7 @@ def _collect_programs(root: str, folder: str, programs: List[str]) -> None:
         shutil.copy(os.path.join(root, program), os.path.join(folder, "exec", name))
         listed = subprocess.run(["ldd", os.path.join(root, program)], env=env, capture_output=True, text=True).stdout
         if "not found" in listed:
-            raise ClusterError("unpack mosquitto", f"{name} lacks a library: " + re.search(r".*not found", listed).group(0).strip(),
+            raise ClusterError(f"unpack {name}", f"{name} lacks a library: " + re.search(r".*not found", listed).group(0).strip(),
                                "run `apt-get update` and `cluster tools` again")
         for library in re.findall(r"=> (\S+)", listed):
             target = os.path.join(folder, "lib", os.path.basename(library))

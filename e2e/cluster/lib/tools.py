@@ -58,6 +58,10 @@ def _catalogue() -> Dict[str, Tool]:
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),
         Tool("kafka-cds", pins.KAFKA, "kafka.jsa", recipes.kafka_cds, requires=["kafka", "jre"]),
         Tool("mosquitto", "2", "bin/mosquitto", recipes.mosquitto),
+        Tool("manifests", recipes.manifests_version(), "manifests", recipes.manifests, on_demand=True),
+        Tool("argocd", pins.ARGOCD, "argocd", recipes.argocd, on_demand=True),
+        Tool("kustomize", pins.KUSTOMIZE, "kustomize", recipes.go_install("sigs.k8s.io/kustomize/kustomize/v5", pins.KUSTOMIZE), on_demand=True),
+        Tool("redis", pins.REDIS, "bin/redis-server", recipes.redis, on_demand=True),
         Tool("telegraf", pins.TELEGRAF, "telegraf", recipes.telegraf, on_demand=True),
         Tool("mirrormaker", pins.KAFKA, "libs", recipes.mirrormaker, packages=java, on_demand=True),
     ]

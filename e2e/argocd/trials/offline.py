@@ -1,0 +1,86 @@
+"""The line to one factory is cut: it waits and does not claim to be well, the other goes on; the line back, it gets what Git has by then.
+
+A canary that is cut holds the others back, as the docs say."""
+import time
+
+from argo import apps
+from harness.errors import NotYet
+from harness.objects import wait_verdict
+from harness.ui import say
+from harness.wait import stays, until
+
+BRIDGE = "manifests/samples/factory/30-bridgepipeline.yaml"
+HEADERS = "      headers: {site: munich}"
+# A status is good for 180 s.
+STALE_SECONDS = 190
+
+
+def run(t):
+    """See above."""
+    good = t.fleet.repository.read(BRIDGE)
+    try:
+        cut_at = time.monotonic()
+        t.fleet.cut(t.lyon)
+        wait_verdict(t.lyon, "replicationlink", "to-eu", "Disconnected", seconds=60)
+        for number in (1, 2):
+            revision = changed(t, good, number)
+            apps.wait_well(t.fleet, t.munich, revision)
+        stays("lyon waits", lambda: waiting(t, t.lyon, revision), 20)
+        time.sleep(max(0.0, STALE_SECONDS - (time.monotonic() - cut_at)))
+        apps.refresh(t.fleet)
+        until("lyon does not claim to be well", lambda: doubtful(t), 120)
+        wait_verdict(t.lyon, "replicationlink", "to-eu", "Disconnected", seconds=30)
+    finally:
+        t.fleet.mend(t.lyon)
+    mended_at = time.monotonic()
+    apps.refresh(t.fleet)
+    apps.wait_well(t.fleet, t.lyon, revision, seconds=300)
+    say(f"lyon had what Git has {time.monotonic() - mended_at:.0f} s after the line was back")
+    wait_verdict(t.lyon, "replicationlink", "to-eu", "InSync", seconds=120)
+    canary(t, good)
+
+
+def canary(t, good):
+    """The canary is cut."""
+    before = t.lyon.kube.need("bridgepipeline", "machines", "factory")["metadata"]["generation"]
+    try:
+        t.fleet.cut(t.munich)
+        revision = changed(t, good, 3)
+
+        def held():
+            now = t.lyon.kube.need("bridgepipeline", "machines", "factory")["metadata"]["generation"]
+            if now != before:
+                raise NotYet("lyon got it before the canary")
+        stays("lyon waits for the canary", held, 45)
+    finally:
+        t.fleet.mend(t.munich)
+    apps.refresh(t.fleet)
+    for site in (t.munich, t.lyon):
+        apps.wait_well(t.fleet, site, revision, seconds=300)
+    revision = apps.restore(t.fleet, {BRIDGE: good}, "Without that header")
+    for site in (t.munich, t.lyon):
+        apps.wait_well(t.fleet, site, revision)
+
+
+def changed(t, good, number) -> str:
+    """A commit that concerns both factories."""
+    t.fleet.repository.write(BRIDGE, good.replace(HEADERS, f"      headers: {{site: munich, change: \"{number}\"}}"))
+    return apps.commit(t.fleet, f"A header, for the {number}. time")
+
+
+def waiting(t, site, revision):
+    """Its Application is not yet at a revision."""
+    app = apps.get(t.fleet, apps.name_of(site))
+    sync = app["status"]["sync"]
+    if sync["status"] == "Synced" and sync["revision"] == revision:
+        raise NotYet(f"it says that it has it: {apps.state(app)}")
+
+
+def doubtful(t):
+    """Neither Synced and Healthy, nor Healthy without a word of doubt."""
+    app = apps.get(t.fleet, apps.name_of(t.lyon))
+    status = app["status"]
+    errors = [c for c in status.get("conditions", []) if c["type"].endswith("Error")]
+    if status["health"]["status"] == "Healthy" and status["sync"]["status"] == "Synced" and not errors:
+        raise NotYet(apps.state(app))
+    say(f"lyon: {apps.state(app)}; {apps.resource_health(app, 'ReplicationLink')}")
