@@ -108,7 +108,7 @@ pub async fn run<E, B, L>(
                 () = stop.cancelled() => {}
                 // A watch that was opened while the CRDs were being established may stay silent for ever.
                 () = tokio::time::sleep(FILL) => {
-                    tracing::error!(?FILL, "the API server did not answer every watch in time: starting anew");
+                    tracing::error!(?FILL, "not every watch was answered in time: starting anew; if this repeats, are the CRDs installed, and may the operator list and watch?");
                     return;
                 }
             }
