@@ -69,6 +69,8 @@ struct Totals {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     entries: BTreeMap<TopicPartition, Entry>,
+    /// Records and bytes of partitions that are no longer wanted.
+    left: (u64, u64),
     refused: BTreeMap<String, RefusedTopic>,
     topics: BTreeMap<String, TopicProgress>,
 }
@@ -241,6 +243,11 @@ impl Book {
                 tracing::info!(%partition, "no longer replicated");
                 left.push(slot);
             }
+            if !keep {
+                entry.fold();
+                self.left.0 += entry.before.records;
+                self.left.1 += entry.before.bytes;
+            }
             keep
         });
         self.topics
@@ -359,6 +366,7 @@ impl Book {
             gaps,
             refused,
             topics: self.show_topics(),
+            left: self.left,
         }
     }
 
