@@ -160,7 +160,9 @@ impl Walk {
             TokenTree::Group(g) => self.tokens(here, g.stream()),
             TokenTree::Ident(id) if self.room.is_some() => {
                 let next = |n: usize| tokens.get(i + n).map(ToString::to_string).unwrap_or_default();
-                let attribute = id == "path" && next(1) == "=" && next(2).starts_with('"') && i == 0;
+                // What unit and integration tests share lies under tests/, which is no room.
+                let shared = next(2).starts_with("\"../../tests/");
+                let attribute = id == "path" && next(1) == "=" && next(2).starts_with('"') && i == 0 && !shared;
                 let whole =
                     (id == "crate" || id == CRATE) && next(1) == "as" || id == "extern" && next(1) == "crate";
                 if attribute || whole {

@@ -40,7 +40,7 @@ def deleted(t):
         left = kube.list("pod", "factory", "app.kubernetes.io/managed-by=tributary")
         if left:
             raise NotYet(f"{len(left)} pods left")
-    until("everything that ran for them is gone", gone, 90)
+    until("everything that ran for them is gone", gone, 150)        # a broker may take its whole grace of 120 s
     claims = kube.list("pvc", "factory", "tributary.dev/name=munich")
     t.expect(len(claims) == 1, "the volume is still there", [c["metadata"]["name"] for c in claims])
     record = kube.get("configmap", "munich-kafka-identity", "factory")

@@ -1,19 +1,22 @@
 //! What a worker knows of each of its partitions, kept across sessions of the process. Pure: the link tells it what
 //! happened, and it tells what to show, what to store and where to go on.
 
+mod show;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::engine::SlotState;
 use super::plan::Identity;
-use super::progress::{Gap, PartitionProgress, PartitionState, RefusedTopic, StopReason, TopicProgress};
+use super::progress::{RefusedTopic, StopReason, TopicProgress};
 use super::report::Round;
 use super::tracker::Reached;
 use super::verdict::{Known, Missing, Stored};
 use crate::kafka::offsets::TopicPartition;
 use crate::kafka::positions::{Position, PositionKey};
 use crate::kafka::topic_id::TopicId;
+use show::{gap, mean, show};
 
 /// Where a partition's records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,15 @@ impl Book {
         if entry.stored != next_offset {
             entry.stored = next_offset;
             entry.reached = None;
+        }
+    }
+
+    /// As [`read`](Self::read), for a partition of which this process knows no position yet: one that stands still from
+    /// the start shows where.
+    pub(super) fn met(&mut self, partition: &TopicPartition, route: &Route, next_offset: Option<i64>) {
+        let entry = self.entry(partition, route);
+        if entry.reached.is_none() {
+            entry.stored = entry.stored.or(next_offset);
         }
     }
 
@@ -412,11 +424,6 @@ impl Entry {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // a mean of sizes needs no more than 53 bits
-fn mean((bytes, offsets): (u64, u64)) -> Option<f64> {
-    (offsets > 0).then(|| bytes as f64 / offsets as f64)
-}
-
 fn key(identity: &Identity, partition: &TopicPartition, entry: &Entry) -> PositionKey {
     PositionKey {
         link_id: identity.link_id.clone(),
@@ -447,53 +454,6 @@ fn position(
         written_at_ms: now,
         generation,
     }
-}
-
-fn show(partition: &TopicPartition, entry: &Entry) -> PartitionProgress {
-    let (state, reason, message) = match &entry.state {
-        State::Waiting(why) => (PartitionState::Starting, None, why.clone()),
-        State::Following(_) => (PartitionState::Following, None, None),
-        State::Stopped(stop) => (
-            PartitionState::Stopped,
-            Some(stop.reason),
-            Some(stop.message.clone()),
-        ),
-    };
-    PartitionProgress {
-        topic: partition.topic.clone(),
-        topic_id: entry.route.topic_id.to_string(),
-        partition: partition.partition,
-        state,
-        reason,
-        message,
-        position: entry.reached.map(|reached| reached.next_offset).or(entry.stored),
-        stored: entry.stored,
-        leader_epoch: entry.reached.and_then(|reached| reached.leader_epoch),
-        last_timestamp: entry.reached.and_then(|reached| reached.timestamp),
-        bytes: entry.before.bytes + entry.now.bytes,
-        records: entry.before.records + entry.now.records,
-    }
-}
-
-fn gap(partition: &TopicPartition, entry: &Entry) -> Option<Gap> {
-    let State::Stopped(Stop {
-        reason,
-        missing: Some(missing),
-        seen_at,
-        ..
-    }) = &entry.state
-    else {
-        return None;
-    };
-    Some(Gap {
-        topic: partition.topic.clone(),
-        topic_id: missing.topic_id.to_string(),
-        partition: partition.partition,
-        from: missing.from,
-        to: missing.to,
-        reason: *reason,
-        seen_at: *seen_at,
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::replicator::progress::PartitionState;
 
 fn id(n: u128) -> TopicId {
     TopicId(Uuid::from_u128(n))
@@ -216,4 +217,19 @@ fn only_what_is_copied_must_be_in_the_positions_topic() {
     assert_eq!(keys.iter().map(|key| key.partition).collect::<Vec<_>>(), [0]);
     book.session_ended();
     assert_eq!(book.stored_keys(&identity()).len(), 1, "also between sessions");
+}
+
+#[test]
+fn a_partition_that_stands_still_from_the_start_shows_where() {
+    let mut book = Book::default();
+    book.met(&t(0), &route(), Some(5));
+    book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart));
+    let shown = book.round().partitions.remove(0);
+    assert_eq!((shown.position, shown.stored), (Some(5), Some(5)));
+    // What this process knows better stays: it is yet to be stored.
+    let mut book = following(0);
+    book.advance(&[(0, slot(8, 3))].into());
+    book.met(&t(0), &route(), Some(5));
+    book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart));
+    assert_eq!(book.round().partitions[0].position, Some(8));
 }

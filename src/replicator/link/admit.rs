@@ -80,6 +80,10 @@ impl Session<'_> {
                 {
                     self.list(&survey, name, target, &mut outcome);
                 }
+                // Worker 0 creates it; until then this worker's partitions wait, and say so.
+                Decision::Create { target, .. } if !self.is_registrar() => {
+                    self.list(&survey, name, target, &mut outcome);
+                }
                 _ => {}
             }
         }

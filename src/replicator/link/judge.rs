@@ -69,6 +69,7 @@ impl Session<'_> {
                 Verdict::Stop { reason, missing } => {
                     let message = explain(reason, &candidate, &source, missing.as_ref());
                     if self.is_mine(partition) {
+                        self.memory.book.met(partition, route, candidate.read);
                         self.stop(partition, Some(route), reason, message, missing);
                     }
                 }

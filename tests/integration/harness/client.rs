@@ -86,6 +86,30 @@ pub(crate) async fn create_topic(
     created
 }
 
+/// Gives a topic this many partitions, and waits until all have leaders.
+pub(crate) async fn grow_topic(admin: &Admin, name: &str, partitions: i32) {
+    let wanted = [(name.to_owned(), partitions)].into();
+    let mut grown = admin.create_partitions(&wanted, false).await.expect("an answer");
+    grown
+        .remove(name)
+        .expect("a result")
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    super::wait::eventually(
+        &format!("{partitions} partitions of {name}"),
+        PATIENCE,
+        || async {
+            leaders(admin, name).await?;
+            let metadata = admin.metadata(Topics::Named(vec![name.to_owned()])).await;
+            let topics = metadata.map_err(|error| error.to_string())?.topics;
+            match topics.get(name) {
+                Some(Ok(topic)) if i32::try_from(topic.partitions.len()) == Ok(partitions) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        },
+    )
+    .await;
+}
+
 async fn leaders(admin: &Admin, name: &str) -> Result<(), String> {
     let metadata = admin.metadata(Topics::Named(vec![name.to_owned()])).await;
     let mut topics = metadata.map_err(|error| error.to_string())?.topics;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use futures::FutureExt as _;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tributary::kafka::KafkaConnection;
@@ -13,12 +14,14 @@ use tributary::mqtt::Source as _;
 use tributary::mqtt::connection::{Connection, SessionOptions};
 use tributary::mqtt::credentials::Credentials;
 use tributary::mqtt::endpoint::{Protocol, ServerAddress};
-use tributary::mqtt::packet::Incoming;
+use tributary::mqtt::packet::{Incoming, Message};
 
 use crate::harness::client::producer;
 use crate::harness::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Messages that are handed to the producer together, at most.
+const TOGETHER: u64 = 500;
 
 /// What becomes of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl Forwarder {
             producer: producer(kafka),
             topic: topic.to_owned(),
             held: None,
+            underway: Vec::new(),
         };
         let task = crate::harness::spawn(forward(connection, out, rule, Arc::clone(&taken)));
         Self { taken, task }
@@ -103,18 +107,45 @@ struct Out {
     producer: FutureProducer,
     topic: String,
     held: Option<(String, Bytes)>,
+    underway: Vec<DeliveryFuture>,
 }
 
 impl Out {
-    /// Hands a record to the producer, in order; its delivery is awaited by [`Out::flush`].
-    fn send(&self, topic: &str, key: &str, payload: &Bytes) {
-        let record = FutureRecord::to(topic).key(key).payload(&payload[..]);
-        let queued = self.producer.send_result(record);
-        assert!(queued.is_ok(), "the producer's queue is full");
+    /// Does with a message what `rule` says; Kafka's word on it is awaited by [`Out::settle`].
+    fn take(&mut self, message: &Message, rule: impl Fn(u64, u64) -> Fate) {
+        let value: Value = serde_json::from_slice(&message.payload).expect("JSON");
+        let number = |field: &str| value[field].as_u64().expect("a number");
+        let (key, payload) = (message.topic.as_str(), &message.payload);
+        let (topic, held) = (self.topic.clone(), self.held.take());
+        match rule(number("device"), number("seq")) {
+            Fate::Pass => self.send(&topic, key, payload),
+            Fate::Drop => {}
+            Fate::Twice => {
+                self.send(&topic, key, payload);
+                self.send(&topic, key, payload);
+            }
+            Fate::Swap => self.held = Some((key.to_owned(), payload.clone())),
+            Fate::To(other) => self.send(&other, key, payload),
+        }
+        if let Some((key, payload)) = held {
+            self.send(&topic, &key, &payload);
+        }
     }
 
-    fn flush(&self) {
-        self.producer.flush(PATIENCE).expect("records are delivered");
+    fn send(&mut self, topic: &str, key: &str, payload: &Bytes) {
+        let record = FutureRecord::to(topic).key(key).payload(&payload[..]);
+        match self.producer.send_result(record) {
+            Ok(delivery) => self.underway.push(delivery),
+            Err((error, _)) => panic!("not queued: {error}"),
+        }
+    }
+
+    /// Waits until Kafka has everything.
+    async fn settle(&mut self) {
+        for delivery in self.underway.drain(..) {
+            let delivered = delivery.await.expect("the producer lives");
+            delivered.unwrap_or_else(|(error, _)| panic!("not delivered: {error}"));
+        }
     }
 }
 
@@ -125,31 +156,26 @@ async fn forward(
     taken: Arc<AtomicU64>,
 ) {
     // Ends with the server, or when the test ends.
-    while let Ok(packet) = connection.next(true).await {
-        let Incoming::Publish(message) = packet else {
-            continue;
-        };
-        let value: Value = serde_json::from_slice(&message.payload).expect("JSON");
-        let number = |field: &str| value[field].as_u64().expect("a number");
-        let (key, payload) = (message.topic.as_str(), &message.payload);
-        let held = out.held.take();
-        match rule(number("device"), number("seq")) {
-            Fate::Pass => out.send(&out.topic, key, payload),
-            Fate::Drop => {}
-            Fate::Twice => {
-                out.send(&out.topic, key, payload);
-                out.send(&out.topic, key, payload);
+    while let Ok(first) = connection.next(true).await {
+        // What has arrived already goes to Kafka together: one by one would take a round trip each.
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(packet) = next {
+            if let Incoming::Publish(message) = packet {
+                out.take(&message, &rule);
+                if message.pkid > 0 {
+                    connection.acknowledge(message.pkid);
+                }
+                count += 1;
             }
-            Fate::Swap => out.held = Some((key.to_owned(), payload.clone())),
-            Fate::To(topic) => out.send(&topic, key, payload),
+            let more = if count < TOGETHER {
+                connection.next(true).now_or_never()
+            } else {
+                None
+            };
+            next = more.and_then(Result::ok);
         }
-        if let Some((key, payload)) = held {
-            out.send(&out.topic, &key, &payload);
-        }
-        if message.pkid > 0 {
-            connection.acknowledge(message.pkid);
-        }
-        out.flush();
-        taken.fetch_add(1, Ordering::Release);
+        out.settle().await;
+        taken.fetch_add(count, Ordering::Release);
     }
 }

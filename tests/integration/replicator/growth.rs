@@ -1,10 +1,8 @@
 //! Topics and partitions that come later, and where a link starts.
 
-use std::collections::BTreeMap;
-
 use super::records::{Audit, audit, numbered, producer_with, write};
 use super::world::{of, plain, shared};
-use crate::harness::client::create_topic;
+use crate::harness::client::{create_topic, grow_topic};
 use crate::harness::kafka::unique;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,12 +29,9 @@ async fn latest_leaves_out_what_was_there_before_the_first_run_and_nothing_later
     assert_eq!(audit(&arrived, 50, 1), Audit::default());
 
     // So do partitions by which a topic grows.
-    let grown = world
-        .source
-        .admin()
-        .create_partitions(&BTreeMap::from([(topic.clone(), 4)]), false)
-        .await;
-    assert!(grown.unwrap().values().all(Result::is_ok));
+    grow_topic(&world.source.admin(), &topic, 4).await;
+    // Another producer: the first one looks for new partitions every few minutes only.
+    let producer = producer_with(&plain(&world.source), "lz4");
     write(&producer, &topic, &numbered(1000, 1100, 4)).await;
     replicator.until_stored(&topic, 3, 25).await;
     let arrived = world.arrived(&topic, 4, 200).await;
