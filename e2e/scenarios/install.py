@@ -26,7 +26,6 @@ def run(t):
         t.expect(release.leader(site) != "", f"the operator in {site.name} leads by a Lease")
     rights_are_bounded(t)
     columns(t)
-    metrics_are_documented(t)
 
 
 def dry_run(t, site):
@@ -69,17 +68,3 @@ def columns(t):
                          ("replicationlink", ["READY", "VERDICT", "LAG", "MESSAGE", "AGE"])]:
         header = t.factory.kube("get", kind, "-n", "factory").splitlines()[0].split()
         t.expect(all(c in header for c in wanted), f"kubectl get {kind} shows {', '.join(wanted)}", header)
-
-
-def metrics_are_documented(t):
-    """Every metric of every process has a row in the book."""
-    with open(os.path.join(ROOT, "docs", "src", "metrics.md"), encoding="utf-8") as f:
-        book = f.read()
-    pods = [(sites.SYSTEM, p["metadata"]["name"]) for p in release.operator_pods(t.factory)]
-    pods += [("factory", p["metadata"]["name"]) for kind, name in (("BridgePipeline", "machines"), ("ReplicationLink", "to-eu"))
-             for p in pods_of(t.factory, kind, name)]
-    for namespace, pod in pods:
-        text = t.factory.kube("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:9404/proxy/metrics")
-        names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
-        missing = [n for n in names if f"`{n}`" not in book]
-        t.expect(len(names) > 5 and not missing, f"every metric of {pod} is in docs/src/metrics.md", missing or names)

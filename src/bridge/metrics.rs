@@ -24,6 +24,14 @@ struct ReasonLabel {
     reason: String,
 }
 
+impl ReasonLabel {
+    fn of(reason: Reason) -> Self {
+        Self {
+            reason: reason.as_str(),
+        }
+    }
+}
+
 /// All metrics; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -98,6 +106,10 @@ impl Metrics {
                 .collect(),
             dead_letters: Family::default(),
         };
+        // Nothing begins to exist with its first event: a rate would not see that one.
+        for reason in Reason::OF_DEAD_LETTERS {
+            drop(metrics.dead_letters.get_or_create(&ReasonLabel::of(reason)));
+        }
         metrics.register_counters(registry, routes);
         metrics.register_gauges(registry);
         metrics
@@ -200,11 +212,7 @@ impl Metrics {
 
     /// Kafka has a dead letter.
     pub fn dead_letter(&self, reason: Reason) {
-        self.dead_letters
-            .get_or_create(&ReasonLabel {
-                reason: reason.as_str(),
-            })
-            .inc();
+        self.dead_letters.get_or_create(&ReasonLabel::of(reason)).inc();
     }
 }
 
@@ -212,6 +220,13 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::bridge::config::tests::example;
+
+    #[test]
+    fn what_the_bridge_serves_is_in_the_book() {
+        let mut registry = Registry::default();
+        Metrics::new(&mut registry, &RouteTable::compile(&example()).unwrap());
+        crate::telemetry::documented::assert_documented("Bridge", &registry);
+    }
 
     #[test]
     fn names_follow_prometheus_conventions_and_labels_are_routes_and_reasons() {
@@ -226,6 +241,7 @@ mod tests {
         for line in [
             "tributary_bridge_records_total{route=\"telemetry\"} 1",
             "tributary_bridge_dead_letters_total{reason=\"NoRoute\"} 1",
+            "tributary_bridge_dead_letters_total{reason=\"InvalidPayload\"} 0",
             "tributary_bridge_received_total 0",
             "tributary_bridge_latency_seconds_bucket{le=\"0.005\"} 1",
             "tributary_bridge_in_flight_bytes 0",

@@ -248,6 +248,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What makes a message a dead letter.
+    pub const OF_DEAD_LETTERS: [Self; 4] = [
+        Self::NoRoute,
+        Self::InvalidPayload,
+        Self::PayloadTooLarge,
+        Self::RecordRefused,
+    ];
+
     /// The word as it is written in conditions, metrics and headers.
     pub fn as_str(self) -> String {
         format!("{self:?}")

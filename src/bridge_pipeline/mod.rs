@@ -105,7 +105,6 @@ impl Reconciler for BridgePipelines {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
-        ctx.metrics().forget_figures(key);
         let ending = self
             .endings
             .lock()

@@ -49,10 +49,10 @@ impl<K: Kind> fmt::Debug for Trigger<K> {
 }
 
 impl<K: Kind> Trigger<K> {
-    /// Has an object reconciled soon. With a full queue nothing is sent: the object's own requeue comes anyway.
-    pub fn send(&self, namespace: &str, name: &str) {
+    /// Has an object reconciled soon. False when nothing was sent, for a full queue: the object's own requeue comes anyway.
+    pub fn send(&self, namespace: &str, name: &str) -> bool {
         // The other end is gone only at shutdown.
-        let _ = self.0.try_send(ObjectRef::new(name).within(namespace));
+        self.0.try_send(ObjectRef::new(name).within(namespace)).is_ok()
     }
 }
 
@@ -193,10 +193,9 @@ impl Caches {
         pods
     }
 
-    /// Has an object reconciled soon.
-    pub(super) fn trigger<K: Kind>(&self, namespace: &str, name: &str) {
-        if let Some(scope) = self.scope(namespace) {
-            K::triggers(scope).send(namespace, name);
-        }
+    /// Has an object reconciled soon; false when nobody was asked.
+    pub(super) fn trigger<K: Kind>(&self, namespace: &str, name: &str) -> bool {
+        self.scope(namespace)
+            .is_some_and(|scope| K::triggers(scope).send(namespace, name))
     }
 }

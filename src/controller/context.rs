@@ -198,6 +198,11 @@ impl Context {
 
     /// Has an object reconciled soon.
     pub fn trigger<K: Kind>(&self, namespace: &str, name: &str) {
-        self.0.caches.trigger::<K>(namespace, name);
+        let key = ObjectKey::new(K::KIND, namespace, name);
+        // Before it is sent: the pass may begin at once.
+        self.0.metrics.requested(&key);
+        if !self.0.caches.trigger::<K>(namespace, name) {
+            self.0.metrics.served(&key);
+        }
     }
 }

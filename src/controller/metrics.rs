@@ -1,19 +1,21 @@
 //! The operator's metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
-use super::ObjectKey;
+use super::condition_metrics::ConditionMetrics;
 use super::figures::{Figures, FiguresCollector};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use super::{Kind, ObjectKey};
+use crate::api::{BridgePipeline, EdgeCluster, ReplicationLink};
 
 /// Buckets of a pass' duration, seconds: from a pass that only looks to one at every deadline.
 const BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
@@ -30,15 +32,6 @@ struct StepLabels {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConditionLabels {
-    kind: &'static str,
-    namespace: String,
-    name: String,
-    condition: String,
-    status: &'static str,
-}
-
 /// Counters and gauges of reconciling; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
@@ -49,62 +42,110 @@ struct Families {
     errors: Family<KindLabel, Counter>,
     steps: Family<StepLabels, Counter>,
     status_writes: Family<KindLabel, Counter>,
-    conditions: Family<ConditionLabels, Gauge>,
+    active: Family<KindLabel, Gauge>,
+    queued: Family<KindLabel, Gauge>,
     leader: Gauge,
+    conditions: ConditionMetrics,
     figures: Arc<Mutex<BTreeMap<ObjectKey, Figures>>>,
+    /// Objects that wait for a pass. Bounded by the number of objects.
+    waiting: Mutex<HashSet<ObjectKey>>,
 }
 
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
-const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
-
-impl Metrics {
-    /// Registers the metrics, all under `tributary_`.
-    pub fn register(registry: &mut Registry) -> Self {
-        let families = Families {
+impl Families {
+    fn new() -> Self {
+        let families = Self {
             durations: Family::new_with_constructor(histogram),
             errors: Family::default(),
             steps: Family::default(),
             status_writes: Family::default(),
-            conditions: Family::default(),
+            active: Family::default(),
+            queued: Family::default(),
             leader: Gauge::default(),
+            conditions: ConditionMetrics::default(),
             figures: Arc::default(),
+            waiting: Mutex::default(),
         };
+        // Nothing begins to exist with its first event: a rate would not see that one.
+        for kind in [EdgeCluster::KIND, BridgePipeline::KIND, ReplicationLink::KIND] {
+            let label = KindLabel { kind };
+            drop(families.durations.get_or_create(&label));
+            drop(families.errors.get_or_create(&label));
+            drop(families.status_writes.get_or_create(&label));
+            drop(families.active.get_or_create(&label));
+            drop(families.queued.get_or_create(&label));
+        }
+        families
+    }
+
+    fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("tributary");
-        registry.register(
-            "reconcile_duration_seconds",
-            "Duration of one pass over one object",
-            families.durations.clone(),
-        );
-        registry.register(
-            "reconcile_errors",
-            "Passes that failed and were put off",
-            families.errors.clone(),
-        );
-        registry.register(
-            "reconcile_steps",
-            "Steps of passes by what they came to",
-            families.steps.clone(),
-        );
-        registry.register(
-            "status_writes",
-            "Statuses written",
-            families.status_writes.clone(),
-        );
-        registry.register(
-            "condition",
-            "1 for the status that an object's condition has, 0 for the others",
-            families.conditions.clone(),
-        );
-        registry.register(
-            "leader",
-            "1 while this process reconciles",
-            families.leader.clone(),
-        );
-        registry.register_collector(Box::new(FiguresCollector(Arc::clone(&families.figures))));
+        let help = "Duration of one pass over one object";
+        registry.register_with_unit("reconcile_duration", help, Unit::Seconds, self.durations.clone());
+        let help = "Passes that failed and were put off";
+        registry.register("reconcile_errors", help, self.errors.clone());
+        let help = "Steps of passes by what they came to";
+        registry.register("reconcile_steps", help, self.steps.clone());
+        let help = "Passes that run now";
+        registry.register("reconcile_active", help, self.active.clone());
+        let help = "Objects that an event asks a pass for which has not begun";
+        registry.register("reconcile_queue_length", help, self.queued.clone());
+        registry.register("status_writes", "Statuses written", self.status_writes.clone());
+        let help = "1 while this process reconciles";
+        registry.register("leader", help, self.leader.clone());
+        registry.register_collector(Box::new(self.conditions.clone()));
+        registry.register_collector(Box::new(FiguresCollector(Arc::clone(&self.figures))));
+    }
+}
+
+/// A pass that runs; it is counted until this is dropped, also when the pass is.
+#[derive(Debug)]
+pub(super) struct ActivePass(Gauge);
+
+impl Drop for ActivePass {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics, all under `tributary_`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let families = Families::new();
+        families.register(registry);
         Self(Arc::new(families))
+    }
+
+    /// An object shall have a pass.
+    pub(super) fn requested(&self, key: &ObjectKey) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.contains(key) {
+            waiting.insert(key.clone());
+            self.queued(key).inc();
+        }
+    }
+
+    /// An object no longer waits for a pass.
+    pub(super) fn served(&self, key: &ObjectKey) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.remove(key) {
+            self.queued(key).dec();
+        }
+    }
+
+    /// A pass begins.
+    pub(super) fn begun(&self, key: &ObjectKey) -> ActivePass {
+        self.served(key);
+        let active = self.0.active.get_or_create(&KindLabel { kind: key.kind }).clone();
+        active.inc();
+        ActivePass(active)
+    }
+
+    fn queued(&self, key: &ObjectKey) -> Gauge {
+        self.0.queued.get_or_create(&KindLabel { kind: key.kind }).clone()
     }
 
     /// Counts one pass.
@@ -113,9 +154,8 @@ impl Metrics {
             .durations
             .get_or_create(&KindLabel { kind })
             .observe(duration.as_secs_f64());
-        let errors = self.0.errors.get_or_create(&KindLabel { kind });
         if failed {
-            errors.inc();
+            self.0.errors.get_or_create(&KindLabel { kind }).inc();
         }
     }
 
@@ -133,31 +173,14 @@ impl Metrics {
         }
     }
 
-    /// Counts a written status and shows its conditions.
-    pub fn status_written(&self, key: &ObjectKey, old: &[Condition], new: &[Condition]) {
-        self.0
-            .status_writes
-            .get_or_create(&KindLabel { kind: key.kind })
-            .inc();
-        for gone in old.iter().filter(|o| !new.iter().any(|n| n.type_ == o.type_)) {
-            self.drop_condition(key, &gone.type_);
-        }
-        for condition in new {
-            for status in STATUSES {
-                let labels = condition_labels(key, &condition.type_, status);
-                self.0
-                    .conditions
-                    .get_or_create(&labels)
-                    .set((condition.status == status).into());
-            }
-        }
+    /// Counts a written status.
+    pub fn status_written(&self, kind: &'static str) {
+        self.0.status_writes.get_or_create(&KindLabel { kind }).inc();
     }
 
-    /// Drops what is shown of an object that is gone.
-    pub fn forget(&self, key: &ObjectKey, conditions: &[Condition]) {
-        for condition in conditions {
-            self.drop_condition(key, &condition.type_);
-        }
+    /// Shows an object's conditions.
+    pub fn conditions(&self, key: &ObjectKey, conditions: &[Condition]) {
+        self.0.conditions.show(key, conditions);
     }
 
     /// Shows an object's figures; counts in them are added to what was shown before.
@@ -169,8 +192,10 @@ impl Metrics {
         all.insert(key.clone(), figures);
     }
 
-    /// Drops the figures of an object that is gone.
-    pub fn forget_figures(&self, key: &ObjectKey) {
+    /// Drops what is shown of an object that is gone.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.served(key);
+        self.0.conditions.forget(key);
         self.0
             .figures
             .lock()
@@ -181,29 +206,21 @@ impl Metrics {
     /// Whether this process reconciles; one that no longer does shows no objects.
     pub fn leader(&self, leads: bool) {
         self.0.leader.set(leads.into());
-        if !leads {
-            self.0
-                .figures
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
-            self.0.conditions.clear();
+        if leads {
+            return;
         }
-    }
-
-    fn drop_condition(&self, key: &ObjectKey, type_: &str) {
-        for status in STATUSES {
-            self.0.conditions.remove(&condition_labels(key, type_, status));
+        self.0.conditions.clear();
+        self.0
+            .figures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let waiting = std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for key in waiting {
+            self.queued(&key).dec();
         }
     }
 }
 
-fn condition_labels(key: &ObjectKey, type_: &str, status: &'static str) -> ConditionLabels {
-    ConditionLabels {
-        kind: key.kind,
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        condition: type_.to_owned(),
-        status,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod backoff;
 mod broker_ports;
 mod cache;
 mod clock;
+mod condition_metrics;
 mod conditions;
 mod context;
 mod endpoint;
@@ -45,7 +46,7 @@ pub use endpoint::{
 };
 pub use error::Error;
 pub use events::{EventKind, Events};
-pub use figures::Figures;
+pub use figures::{BrokerFigures, Figures, TopicFigures};
 pub use leader::{Election, Leadership, Timing as ElectionTiming};
 pub use metadata::{
     KIND_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, owned_metadata, owner_reference, selector_labels,

@@ -171,7 +171,7 @@ impl<R: Reconciler> Driver<R> {
         };
         for object in R::Kind::store(scope).state_filter(refers) {
             if let Some(name) = object.0.as_ref().ok().and_then(|o| o.meta().name.as_deref()) {
-                R::Kind::triggers(scope).send(namespace, name);
+                ctx.trigger::<R::Kind>(namespace, name);
             }
         }
     }
@@ -206,15 +206,21 @@ impl<R: Reconciler> Driver<R> {
             move |object, _, _| pass::after_failure::<R::Kind>(&policy_ctx, &object),
             Arc::new(ctx.clone()),
         );
-        tasks.spawn(results.for_each(|result| async move {
+        let metrics = ctx.metrics().clone();
+        tasks.spawn(results.for_each(move |result| {
             match result {
                 Ok(_) => {}
                 // Told where it happened, with its span.
                 Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
                 // Deleted between the request and the pass.
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                Err(kube::runtime::controller::Error::ObjectNotFound(object)) => {
+                    let object = *object;
+                    let namespace = object.namespace.unwrap_or_default();
+                    metrics.served(&ObjectKey::new(R::Kind::KIND, namespace, object.name));
+                }
                 Err(error) => tracing::warn!(kind = R::Kind::KIND, %error, "watch failed; it is tried again"),
             }
+            std::future::ready(())
         }));
         let (driver, ctx, stop) = (Arc::clone(self), ctx.clone(), stop.clone());
         let namespace = namespace.map(str::to_owned);

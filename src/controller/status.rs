@@ -42,12 +42,11 @@ impl StatusWriter {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, metrics: &Metrics, key: &ObjectKey) {
-        let last = self
-            .last
+        self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
-        metrics.forget(key, &last.map(|l| l.conditions).unwrap_or_default());
+        metrics.forget(key);
     }
 
     /// Writes `status` if it is worth it, and publishes an event for each condition that changed.
@@ -62,6 +61,7 @@ impl StatusWriter {
     ) -> Result<Applied, Error> {
         let key = ObjectKey::of(object);
         let now = ctx.now();
+        ctx.metrics().conditions(&key, K::conditions(status));
         let calm = to_json(&key, &K::at_rest(status))?;
         let last = self.last_of(&key, object)?;
         if let Some(last) = &last
@@ -78,7 +78,7 @@ impl StatusWriter {
         }
         let conditions = K::conditions(status).to_vec();
         let old = last.map(|l| l.conditions).unwrap_or_default();
-        ctx.metrics().status_written(&key, &old, &conditions);
+        ctx.metrics().status_written(key.kind);
         let entry = Last {
             uid: object.meta().uid.clone(),
             calm,
@@ -107,6 +107,7 @@ impl StatusWriter {
         status: &K::Status,
     ) -> Result<Applied, Error> {
         let now = ctx.now();
+        ctx.metrics().conditions(key, K::conditions(status));
         let calm = to_json(key, &K::at_rest(status))?;
         let last = self
             .last
@@ -122,9 +123,8 @@ impl StatusWriter {
             return Ok(Applied::Unchanged);
         }
         apply::<K>(ctx, key, uid, status).await?;
+        ctx.metrics().status_written(key.kind);
         let conditions = K::conditions(status).to_vec();
-        ctx.metrics()
-            .status_written(key, &last.map(|l| l.conditions).unwrap_or_default(), &conditions);
         let entry = Last {
             uid: uid.map(str::to_owned),
             calm,

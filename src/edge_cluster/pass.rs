@@ -126,6 +126,9 @@ async fn report(
         growth: &found.growth,
         now: ctx.now(),
     });
+    let key = ObjectKey::of(object);
+    ctx.metrics().figures(&key, status::figures(&status));
+    ctx.metrics().steps(key.kind, steps);
     ctx.statuses().write(ctx, object, &status).await.map(drop)
 }
 

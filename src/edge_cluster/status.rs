@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::broker::config::Identity;
 use crate::broker::progress::LaunchReason;
-use crate::controller::{Problem, bootstrap_host};
+use crate::controller::{BrokerFigures, Figures, Problem, bootstrap_host};
 
 mod conditions;
 #[cfg(test)]
@@ -125,6 +125,21 @@ pub fn compute(report: &Report<'_>) -> EdgeClusterStatus {
         partitions: report.kafka().ok().map(|k| k.counts.clone()),
         topics,
         effective: report.cluster.ok().map(effective),
+    }
+}
+
+/// What metrics show of it.
+#[must_use]
+pub fn figures(status: &EdgeClusterStatus) -> Figures {
+    let broker = |broker: &BrokerStatus| BrokerFigures {
+        id: broker.id,
+        running: broker.state == broker_state::RUNNING,
+        disk_used_percent: broker.disk_used_percent,
+    };
+    Figures {
+        brokers: status.brokers.iter().map(broker).collect(),
+        counts: status.partitions.clone(),
+        ..Figures::default()
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::sampling::{Sample, Source, Target};
 use crate::api::{Lag, LinkTopicStatus, Start};
+use crate::controller::TopicFigures;
 use crate::health::{LagFigures, PartitionLag, Tracker};
 use crate::kafka::TopicId;
 use crate::replicator::progress::Progress;
@@ -116,10 +117,14 @@ impl Ledger {
         }
     }
 
-    /// Seconds behind, by topic.
-    pub(super) fn topic_seconds(&self) -> Vec<(String, i64)> {
-        let seconds = |(name, _, lag): (&str, usize, LagFigures)| Some((name.to_owned(), lag.seconds?));
-        self.topics().into_iter().filter_map(seconds).collect()
+    /// Seconds and bytes behind, by topic.
+    pub(super) fn topic_figures(&self) -> Vec<TopicFigures> {
+        let figures = |(name, _, lag): (&str, usize, LagFigures)| TopicFigures {
+            name: name.to_owned(),
+            seconds: lag.seconds,
+            bytes: self.bytes(name, lag.offsets),
+        };
+        self.topics().into_iter().map(figures).collect()
     }
 
     fn topics(&self) -> Vec<(&str, usize, LagFigures)> {

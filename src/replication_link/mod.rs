@@ -120,13 +120,12 @@ impl Reconciler for ReplicationLinks {
         })
     }
 
-    async fn gone(&self, ctx: &Context, key: &ObjectKey) {
+    async fn gone(&self, _ctx: &Context, key: &ObjectKey) {
         self.samplers.stop(key);
         self.memories
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
-        ctx.metrics().forget_figures(key);
     }
 
     fn refers_to(&self, object: &ReplicationLink, edge_cluster: &str) -> bool {
@@ -219,9 +218,13 @@ fn figures(memory: &Memory, status: &crate::api::ReplicationLinkStatus, look: &L
     Figures {
         verdict: status.verdict,
         partitions: memory.ledger().partitions().to_vec(),
-        topics: memory.ledger().topic_seconds(),
+        topics: memory.ledger().topic_figures(),
         position_age: memory.ledger().position_read_at().map(age),
-        catch_up: status.lag.as_ref().and_then(|lag| lag.catch_up_seconds),
+        // Without lag there is nothing to wait for.
+        catch_up: status.lag.as_ref().and_then(|lag| match lag.offsets {
+            0 => Some(0),
+            _ => lag.catch_up_seconds,
+        }),
         ..Figures::default()
     }
 }

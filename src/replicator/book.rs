@@ -72,6 +72,8 @@ struct Totals {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     entries: BTreeMap<TopicPartition, Entry>,
+    /// Records and bytes of partitions that are no longer wanted.
+    left: (u64, u64),
     refused: BTreeMap<String, RefusedTopic>,
     topics: BTreeMap<String, TopicProgress>,
 }
@@ -253,6 +255,11 @@ impl Book {
                 tracing::info!(%partition, "no longer replicated");
                 left.push(slot);
             }
+            if !keep {
+                entry.fold();
+                self.left.0 += entry.before.records;
+                self.left.1 += entry.before.bytes;
+            }
             keep
         });
         self.topics
@@ -371,6 +378,7 @@ impl Book {
             gaps,
             refused,
             topics: self.show_topics(),
+            left: self.left,
         }
     }
 

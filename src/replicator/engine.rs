@@ -8,6 +8,7 @@
 mod batch;
 mod clients;
 mod epoch;
+mod meters;
 mod pump;
 mod slot;
 mod wake;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc as channel;
 
 use self::batch::Batching;
 use self::clients::{SourceContext, TargetContext};
+pub use self::meters::Meters;
 use self::pump::Pump;
 use self::wake::Wake;
 use super::config::Tuning;
@@ -142,7 +144,7 @@ impl Engine {
     /// Builds both clients and starts the thread. No broker is asked for anything yet.
     ///
     /// `partitions` is about how many will be followed; `batch_limit` the smallest `max.message.bytes` of the topics
-    /// that will be written.
+    /// that will be written; `meters` are those of the worker.
     ///
     /// # Errors
     /// When librdkafka refuses the settings, such as a broken certificate.
@@ -152,6 +154,7 @@ impl Engine {
         tuning: &Tuning,
         partitions: usize,
         batch_limit: u64,
+        meters: Meters,
     ) -> Result<Self, EngineError> {
         let consumer = clients::consumer_config(source, tuning, partitions)
             .create_with_context(SourceContext)
@@ -173,7 +176,14 @@ impl Engine {
         };
         let linger = Duration::from_millis(u64::from(tuning.linger_ms));
         let batching = Batching::new(clients::batch_bytes(batch_limit), linger);
-        let pump = Pump::new(consumer, producer, link, tuning.produce_buffer_bytes, batching);
+        let pump = Pump::new(
+            consumer,
+            producer,
+            link,
+            tuning.produce_buffer_bytes,
+            batching,
+            meters,
+        );
         let thread = std::thread::Builder::new()
             .name("pump".to_owned())
             .spawn(move || pump.run());

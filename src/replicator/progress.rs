@@ -118,6 +118,14 @@ pub enum LinkStopReason {
 }
 
 impl LinkStopReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::PositionsLost,
+        Self::LoopRefused,
+        Self::PositionsUnusable,
+        Self::PositionsTooNew,
+    ];
+
     /// The word for conditions and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::config::ReplicatorConfig;
+use super::engine::Meters;
 use super::progress::{
     ClusterProgress, Gap, LastError, LinkStop, LinkStopReason, MAX_GAPS, MAX_PARTITIONS, MAX_TOPICS,
     PartitionProgress, PartitionState, Progress, RefusedTopic, Side, TopicProgress,
@@ -22,12 +23,15 @@ pub(super) struct Round {
     pub(super) gaps: Vec<Gap>,
     pub(super) refused: Vec<RefusedTopic>,
     pub(super) topics: Vec<TopicProgress>,
+    /// Records and bytes of partitions that are no longer listed.
+    pub(super) left: (u64, u64),
 }
 
 /// A worker's state.
 #[derive(Debug)]
 pub(super) struct Report {
     inner: Mutex<Inner>,
+    meters: Meters,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,13 @@ impl Report {
                 connected_once: false,
                 beat: Instant::now(),
             }),
+            meters: Meters::default(),
         }
+    }
+
+    /// What the engine measures, across sessions.
+    pub(super) fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// What `/progress` shows.
@@ -187,8 +197,11 @@ impl Report {
 
     /// Shows a round, bounded, what is wrong first.
     pub(super) fn round(&self, mut round: Round) {
-        let records = round.partitions.iter().map(|partition| partition.records).sum();
-        let bytes = round.partitions.iter().map(|partition| partition.bytes).sum();
+        let (mut records, mut bytes) = round.left;
+        for partition in &round.partitions {
+            records += partition.records;
+            bytes += partition.bytes;
+        }
         round
             .partitions
             .sort_by_key(|partition| partition.state != PartitionState::Stopped);

@@ -84,23 +84,23 @@ impl Tracker {
         offset >= self.seen
     }
 
-    /// The target has the record at `offset`. Unknown offsets are ignored: they were acknowledged before.
-    pub fn acknowledged(&mut self, offset: i64) {
-        let Ok(index) = self
+    /// The target has the record at `offset`, which is returned. Unknown offsets are ignored: they were acknowledged
+    /// before.
+    pub fn acknowledged(&mut self, offset: i64) -> Option<Sent> {
+        let index = self
             .in_flight
             .binary_search_by_key(&offset, |entry| entry.sent.offset)
-        else {
-            return;
-        };
-        if let Some(entry) = self.in_flight.get_mut(index) {
-            entry.acknowledged = true;
-        }
+            .ok()?;
+        let entry = self.in_flight.get_mut(index)?;
+        let sent = entry.sent;
+        let first = !std::mem::replace(&mut entry.acknowledged, true);
         while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.acknowledged) {
             self.in_flight_bytes -= u64::from(entry.sent.bytes);
             self.records += 1;
             self.bytes += u64::from(entry.sent.bytes);
             self.last = Some(entry.sent);
         }
+        first.then_some(sent)
     }
 
     /// The consumer's own position is `next`: what lies below it is handed over, or is no record (a transaction's
@@ -127,6 +127,12 @@ impl Tracker {
                 ..self.start
             },
         }
+    }
+
+    /// Records that wait for their acknowledgement, or for that of one before them.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// Bytes of records that wait for their acknowledgement.

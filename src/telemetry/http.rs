@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -80,10 +81,12 @@ impl fmt::Debug for HttpServer {
 }
 
 impl HttpServer {
-    /// Serves `registry`, to which the `process_*` metrics are added.
+    /// Serves `registry`, to which the `process_*` metrics and the version are added.
     #[must_use]
     pub fn new(mut registry: Registry) -> Self {
         registry.register_collector(Box::new(ProcessMetrics));
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("tributary_build", "The version of this program", version);
         Self {
             registry,
             live: Box::new(|| Ok(())),

@@ -4,6 +4,8 @@
 //! [`HttpServer`] on [`DEFAULT_PORT`] which answers `/metrics`, `/healthz`, `/readyz` and `/progress`.
 
 mod connections;
+#[cfg(test)]
+pub mod documented;
 mod http;
 mod logging;
 mod process;

@@ -15,6 +15,8 @@ ETCD = _go_version("go.etcd.io/etcd/server/v3")
 COREDNS = _go_version("github.com/coredns/coredns")
 LOCAL_PATH = "0.0.30"
 HELM = _go_version("helm.sh/helm/v4")
+# Of the module in ../tools/prometheus, whose release 3.15.0 is v0.315.0.
+PROMETHEUS = "3.15.0"
 KAFKA = "4.3.1"
 LOG4J = "2.24.3"
 # Argo CD is pinned with all its dependencies in ../tools/argocd/go.sum; kustomize is the release that it names itself.

@@ -127,6 +127,17 @@ def local_path_provisioner(out: Folders) -> None:
         {"GOBIN": out["local-path-provisioner"], "GOGC": "400"})
 
 
+def prometheus(out: Folders) -> None:
+    """Prometheus and promtool in one build, from a module of their own, without web pages. Of service discovery only Kubernetes and files:
+    the rest of it is most of their packages."""
+    flags = f"-s -w -X github.com/prometheus/common/version.Version={pins.PROMETHEUS}"
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(next(iter(out.values())))) as temp:
+        _go("build prometheus", ["build", "-trimpath", "-tags", "netgo,remove_all_sd,enable_kubernetes_sd", "-ldflags", flags, "-o", temp + "/",
+                                 *(f"github.com/prometheus/prometheus/cmd/{n}" for n in out)], os.path.join(CLUSTER_DIR, "tools", "prometheus"), {})
+        for name, folder in out.items():
+            os.rename(os.path.join(temp, name), os.path.join(folder, name))
+
+
 def pause(out: Folders) -> None:
     """The sandbox container's process, also the init of a node."""
     run("build pause", ["cc", "-static", "-Os", "-s", "-o", os.path.join(out["pause"], "pause"),

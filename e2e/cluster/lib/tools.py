@@ -53,6 +53,7 @@ def _catalogue() -> Dict[str, Tool]:
     tools = [
         *[Tool(name, version, name, recipes.go_programs, batch="go") for name, version in go.items()],
         Tool("local-path-provisioner", pins.LOCAL_PATH, "local-path-provisioner", recipes.local_path_provisioner),
+        *[Tool(name, pins.PROMETHEUS, name, recipes.prometheus, batch="prometheus", on_demand=True) for name in ("prometheus", "promtool")],
         Tool("pause", "1", "pause", recipes.pause, packages=[("cc", "gcc"), ("/usr/include/stdlib.h", "libc6-dev")]),
         Tool("kafka", pins.KAFKA, "libs", recipes.kafka, packages=java),
         Tool("jre", "17", "bin/java", recipes.jre, packages=java),

@@ -51,6 +51,7 @@ impl<R: Reconciler> Driver<R> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone());
+        let _running = ctx.metrics().begun(&key);
         let begun = Instant::now();
         let work = AssertUnwindSafe(timeout(PASS_DEADLINE, self.reconcile(ctx, &key, object))).catch_unwind();
         let result = match work.await {
@@ -64,6 +65,10 @@ impl<R: Reconciler> Driver<R> {
         };
         ctx.metrics()
             .reconciled(R::Kind::KIND, begun.elapsed(), result.is_err());
+        if !self.is_known(&key) {
+            // It went while the pass ran: what the pass has shown of it must go too.
+            ctx.metrics().forget(&key);
+        }
         match result {
             Ok(Requeue::BackOff) => Ok(Action::requeue(ctx.backoffs().failed(&key))),
             Ok(requeue) => {
@@ -78,6 +83,13 @@ impl<R: Reconciler> Driver<R> {
                 Err(error)
             }
         }
+    }
+
+    fn is_known(&self, key: &ObjectKey) -> bool {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
     }
 
     async fn reconcile(

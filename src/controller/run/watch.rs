@@ -139,6 +139,7 @@ pub(super) fn objects<K: Kind>(
     dependents: Option<Dependents>,
 ) -> impl Stream<Item = watcher::Result<DeserializeGuard<K>>> + Send + 'static {
     let api = api::<DeserializeGuard<K>>(ctx.client(), namespace);
+    let metrics = ctx.metrics().clone();
     watcher(api, Config::default())
         .default_backoff()
         .modify(|object| object.meta_mut().managed_fields = None)
@@ -162,6 +163,7 @@ pub(super) fn objects<K: Kind>(
             predicates::generation.combine(deletion),
             PredicateConfig::default(),
         )
+        .inspect_ok(move |object| metrics.requested(&pass::key_of(object)))
 }
 
 fn deletion<K: Resource>(object: &K) -> Option<u64> {

@@ -196,6 +196,18 @@ fn what_is_no_longer_wanted_is_left_and_disturbs_nothing_else() {
 }
 
 #[test]
+fn what_a_partition_carried_still_counts_when_it_is_no_longer_wanted() {
+    let mut book = following(0);
+    book.advance(&[(0, slot(4, 2))].into());
+    book.session_ended();
+    book.following(&t(0), route(), 0, at(4));
+    book.advance(&[(0, slot(6, 1))].into());
+    book.retain(&BTreeSet::new());
+    let round = book.round();
+    assert_eq!((round.partitions.len(), round.left), (0, (3, 300)));
+}
+
+#[test]
 fn only_what_is_copied_must_be_in_the_positions_topic() {
     let mut book = following(0);
     book.read(&t(1), &route(), Some(3));

@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::batch::Batching;
 use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
 use super::epoch::leader_epoch;
+use super::meters::{Meters, now};
 use super::slot::Slot;
 use super::{Command, Event, Follow, Link};
 use crate::replicator::tracker::Sent;
@@ -41,6 +42,7 @@ pub(super) struct Pump {
     link: Link,
     produce_budget: u64,
     batching: Batching,
+    meters: Meters,
     /// By slot number; left ones are `None`, numbers are never used again in a session.
     slots: Vec<Option<Slot>>,
     deliveries: Vec<Delivery>,
@@ -58,6 +60,7 @@ impl Pump {
         link: Link,
         produce_budget: u64,
         batching: Batching,
+        meters: Meters,
     ) -> Self {
         Self {
             consumer: Arc::new(consumer),
@@ -65,6 +68,7 @@ impl Pump {
             link,
             produce_budget,
             batching,
+            meters,
             slots: Vec::new(),
             deliveries: Vec::new(),
             draining: false,
@@ -92,6 +96,8 @@ impl Pump {
         }
         self.collect();
         self.show();
+        // What was not acknowledged is handed over again by the next session.
+        self.meters.in_flight(0, 0);
     }
 
     /// Carries out what the link asks for; false to stop.
@@ -173,12 +179,17 @@ impl Pump {
                 break;
             }
             any = true;
+            let now = now();
             for delivery in self.deliveries.drain(..) {
                 let Some(Some(slot)) = self.slots.get_mut(delivery.token.slot) else {
                     continue;
                 };
                 match delivery.failed {
-                    None => slot.tracker.acknowledged(delivery.token.offset),
+                    None => {
+                        if let Some(sent) = slot.tracker.acknowledged(delivery.token.offset) {
+                            self.meters.carried(&sent, now);
+                        }
+                    }
                     Some(code) => slot.refused(delivery.token.offset, code, &self.link),
                 }
             }
@@ -246,6 +257,11 @@ impl Pump {
             .flatten()
             .map(|slot| (slot.follow.slot, slot.state()));
         self.link.show(states.collect());
+        let waiting = self.slots.iter().flatten().map(|slot| &slot.tracker);
+        let (records, bytes) = waiting.fold((0, 0), |(records, bytes), tracker| {
+            (records + tracker.in_flight(), bytes + tracker.in_flight_bytes())
+        });
+        self.meters.in_flight(records, bytes);
     }
 
     /// Takes the consumer's own position where it is at the end: it has passed a transaction's markers and aborted

@@ -299,7 +299,9 @@ impl Session<'_> {
         if self.engine.is_none() {
             let (source, target) = (&self.connections.source, &self.connections.target);
             let tuning = &self.context.config.tuning;
-            let engine = Engine::start(source, target, tuning, follow.len(), smallest).map_err(|error| {
+            let meters = self.context.report.meters();
+            let engine = Engine::start(source, target, tuning, follow.len(), smallest, meters);
+            let engine = engine.map_err(|error| {
                 let why = error.to_string();
                 Failure::Side(Side::Local, KafkaError::Misconfigured { why })
             })?;

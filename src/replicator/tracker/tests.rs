@@ -51,6 +51,16 @@ fn the_position_waits_for_the_oldest_unacknowledged_record() {
 }
 
 #[test]
+fn an_acknowledgement_yields_its_record_once() {
+    let mut tracker = started(5, &[5, 6]);
+    assert_eq!(tracker.acknowledged(6), Some(record(6)));
+    assert_eq!((tracker.acknowledged(6), tracker.acknowledged(7)), (None, None));
+    assert_eq!(tracker.in_flight(), 2, "6 waits for 5");
+    assert_eq!(tracker.acknowledged(5), Some(record(5)));
+    assert_eq!((tracker.acknowledged(5), tracker.in_flight()), (None, 0));
+}
+
+#[test]
 fn holes_between_records_are_passed_with_the_record_behind_them() {
     let mut tracker = started(0, &[2, 9]);
     assert_eq!(
@@ -153,7 +163,10 @@ proptest! {
                     waiting.remove(&offset);
                     tracker.acknowledged(offset);
                 }
-                Step::Acknowledge(n) => tracker.acknowledged(i64::try_from(n).unwrap()),
+                Step::Acknowledge(n) => {
+                    let unknown = tracker.acknowledged(i64::try_from(n).unwrap());
+                    prop_assert_eq!(unknown, None);
+                }
                 Step::Pass => {
                     next += 1;
                     tracker.passed(next);

@@ -48,6 +48,12 @@ async fn metrics_are_openmetrics_with_the_process_figures() {
     assert!(answer.ends_with("# EOF\n"), "{answer}");
 }
 
+#[test]
+fn what_every_process_serves_is_in_the_book() {
+    let server = HttpServer::new(Registry::default());
+    crate::telemetry::documented::assert_documented("Every process", &server.registry);
+}
+
 #[tokio::test]
 async fn readiness_follows_its_check_and_gives_the_reason_while_liveness_stays() {
     let subscribed = Arc::new(AtomicBool::new(false));
