@@ -85,18 +85,16 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     for (name, topic) in spec {
+        // Of a topic that is not there nothing is forgotten: Kafka may not tell of it yet. What was set on an earlier topic of
+        // this name leaves the record when the new one is seen without it.
         let mut known = record.topics.get(name).cloned().unwrap_or_default();
         match existing.get(name) {
-            None => {
-                // Whatever was set on an earlier topic of this name is gone with it.
-                known.clear();
-                plan.create.push(NewTopic {
-                    name: name.clone(),
-                    partitions: topic.partitions,
-                    replication_factor: topic.replicas,
-                    configs: topic.config.clone(),
-                });
-            }
+            None => plan.create.push(NewTopic {
+                name: name.clone(),
+                partitions: topic.partitions,
+                replication_factor: topic.replicas,
+                configs: topic.config.clone(),
+            }),
             Some(facts) => {
                 plan_shape(&mut plan, name, topic, *facts);
                 plan_settings(&mut plan, name, topic, settings.get(name), &mut known);

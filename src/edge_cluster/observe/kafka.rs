@@ -211,19 +211,26 @@ fn read_topics(metadata: &Metadata, facts: &mut KafkaFacts) {
                 });
             }
         }
-        if !topic.internal {
-            let replicas = topic
-                .partitions
-                .values()
-                .map(|p| p.replicas.len())
-                .min()
-                .unwrap_or(0);
-            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            facts
-                .topics
-                .insert(name.clone(), TopicFacts { partitions, replicas });
-        }
     }
+    facts.topics = topics_of(metadata);
+}
+
+/// The topics that are there, but for internal ones.
+pub fn topics_of(metadata: &Metadata) -> BTreeMap<String, TopicFacts> {
+    let there = metadata
+        .topics
+        .iter()
+        .filter_map(|(name, topic)| Some((name, topic.as_ref().ok()?)));
+    let ours = there.filter(|(_, topic)| !topic.internal);
+    ours.map(|(name, topic)| {
+        let replicas = topic.partitions.values().map(|p| p.replicas.len()).min();
+        let facts = TopicFacts {
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            replicas: replicas.unwrap_or(0),
+        };
+        (name.clone(), facts)
+    })
+    .collect()
 }
 
 /// Adds `min.insync.replicas` where it matters. What cannot be read stays unknown, which blocks more, not less.

@@ -4,7 +4,7 @@ mod kafka;
 mod kubernetes;
 mod pods;
 
-pub use kafka::{KafkaFacts, Sample, TopicFacts, Unanswered, sample, sample_for_ever};
+pub use kafka::{KafkaFacts, Sample, TopicFacts, Unanswered, sample, sample_for_ever, topics_of};
 pub use kubernetes::{Claim, FoundIdentity, FoundRecord, Memory, SetFacts, is_set_current, observe};
 pub use pods::{PodFacts, pod_facts};
 

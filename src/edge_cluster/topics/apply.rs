@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kafka_protocol::error::ResponseError;
 
 use super::super::names;
-use super::super::observe::{FoundRecord, KafkaFacts, TopicFacts};
+use super::super::observe::{FoundRecord, KafkaFacts, topics_of};
 use super::super::validate::ValidatedEdgeCluster;
 use super::{Plan, RECORD_KEY, Record, Settings, condense, plan, state, status};
 use crate::api::{EdgeCluster, TopicStatus};
 use crate::controller::{Context, Error};
 use crate::kafka::KafkaError;
-use crate::kafka::wire::{Admin, ConfigChange, ConfigResource};
+use crate::kafka::wire::{Admin, ConfigChange, ConfigResource, Topics};
 
 /// Topics of one call.
 const BATCH: usize = 20;
@@ -141,10 +141,12 @@ async fn compare(
 ) -> Result<Plan, KafkaError> {
     set_cluster_wide(admin, cluster, facts).await?;
     let names: BTreeSet<&String> = cluster.topics.keys().chain(record.topics.keys()).collect();
-    let existing: BTreeMap<String, TopicFacts> = names
-        .iter()
-        .filter_map(|name| Some(((*name).clone(), *facts.topics.get(*name)?)))
-        .collect();
+    let names: Vec<String> = names.into_iter().cloned().collect();
+    // The sample may be older than what the last pass did: a topic just made would count as gone, and leave the record.
+    let existing = match names.is_empty() {
+        true => BTreeMap::new(),
+        false => topics_of(&admin.metadata(Topics::Named(names)).await?),
+    };
     let resources: Vec<_> = existing.keys().cloned().map(ConfigResource::Topic).collect();
     let mut settings = BTreeMap::new();
     for batch in resources.chunks(BATCH_READ) {
