@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -13,8 +14,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 
 use super::{KIND_LABEL, Kind, NAME_LABEL, Owned};
 use crate::api::{BridgePipeline, EdgeCluster, ReplicationLink};
@@ -85,7 +85,15 @@ pub struct Scope {
     pub bridge_pipeline_trigger: Trigger<BridgePipeline>,
     /// Asks for reconciles of ReplicationLinks.
     pub replication_link_trigger: Trigger<ReplicationLink>,
+    /// One for each of the three kinds: set once its first list is in the cache.
+    ///
+    /// Their stores' own `wait_until_ready` is for kube's `Controller` alone: of two tasks that wait there, one is never woken
+    /// (kube-runtime 5.0, `DelayedInit` keeps one waker).
+    pub(super) kinds_filled: [Latch; 3],
 }
+
+/// Set once, and waited for by any number.
+pub(super) type Latch = Arc<SetOnce<()>>;
 
 macro_rules! watched {
     ($($type:ty => $store:ident;)+) => {
@@ -147,11 +155,11 @@ impl Caches {
     /// Waits until every cache has been filled once.
     pub(super) async fn filled(&self) {
         for scope in self.scopes() {
+            for kind in &scope.kinds_filled {
+                kind.wait().await;
+            }
             // A writer that is gone means that everything ends.
             let _ = tokio::join!(
-                scope.edge_clusters.wait_until_ready(),
-                scope.bridge_pipelines.wait_until_ready(),
-                scope.replication_links.wait_until_ready(),
                 scope.pods.wait_until_ready(),
                 scope.stateful_sets.wait_until_ready(),
                 scope.config_maps.wait_until_ready(),

@@ -106,7 +106,7 @@ pub async fn run<E, B, L>(
             tokio::select! {
                 () = caches.filled() => ready.store(true, Ordering::Relaxed),
                 () = stop.cancelled() => {}
-                // A watch that was opened while the CRDs were being established may stay silent for ever.
+                // A list without an answer has no deadline of its own.
                 () = tokio::time::sleep(FILL) => {
                     tracing::error!(?FILL, "not every watch was answered in time: starting anew; if this repeats, are the CRDs installed, and may the operator list and watch?");
                     return;
@@ -190,8 +190,9 @@ impl<R: Reconciler> Driver<R> {
             writer,
             reader,
             requests,
+            filled,
         } = watch;
-        let stream = watch::objects(ctx, namespace, writer, gone_tx, dependents);
+        let stream = watch::objects(ctx, namespace, writer, filled, gone_tx, dependents);
         let controller = Controller::for_stream(stream, reader)
             .with_config(ControllerConfig::default().concurrency(ctx.options().concurrency))
             .reconcile_on(watch::requests(requests))

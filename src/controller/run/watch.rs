@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::cache::{Scope, TRIGGER_QUEUE, Trigger};
+use super::super::cache::{Latch, Scope, TRIGGER_QUEUE, Trigger};
 use super::super::{Context, KIND_LABEL, Kind, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, ObjectKey};
 use super::{Dependents, pass};
 use crate::api::{BridgePipeline, EdgeCluster, ReplicationLink};
@@ -32,6 +32,7 @@ pub(super) struct KindWatch<K: Kind> {
     pub(super) writer: Writer<DeserializeGuard<K>>,
     pub(super) reader: Store<DeserializeGuard<K>>,
     pub(super) requests: mpsc::Receiver<Request<K>>,
+    pub(super) filled: Latch,
 }
 
 /// The writing ends of a scope.
@@ -62,6 +63,7 @@ fn kind<K: Kind>() -> (Trigger<K>, KindWatch<K>) {
             writer,
             reader,
             requests,
+            filled: Latch::default(),
         },
     )
 }
@@ -91,6 +93,11 @@ pub(super) fn scope(namespace: Option<String>) -> (Scope, ScopeWatch) {
         edge_cluster_trigger,
         bridge_pipeline_trigger,
         replication_link_trigger,
+        kinds_filled: [
+            edge_clusters.filled.clone(),
+            bridge_pipelines.filled.clone(),
+            replication_links.filled.clone(),
+        ],
     };
     let owned = OwnedWatch {
         pods: pods_writer,
@@ -130,11 +137,12 @@ pub(super) fn requests<K: Kind>(
 }
 
 /// The objects of one kind that need a pass: new ones, changed specs, deletions in progress. Our own status writes do
-/// not count. Fills the cache; tells `gone` of deletions, and `dependents` of every change.
+/// not count. Fills the cache and says so; tells `gone` of deletions, and `dependents` of every change.
 pub(super) fn objects<K: Kind>(
     ctx: &Context,
     namespace: Option<&str>,
     writer: Writer<DeserializeGuard<K>>,
+    filled: Latch,
     gone: mpsc::Sender<ObjectKey>,
     dependents: Option<Dependents>,
 ) -> impl Stream<Item = watcher::Result<DeserializeGuard<K>>> + Send + 'static {
@@ -145,6 +153,10 @@ pub(super) fn objects<K: Kind>(
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .inspect_ok(move |event| {
+            if let Event::InitDone = event {
+                // Later lists find it set.
+                let _ = filled.set(());
+            }
             if let Event::Delete(object) = event {
                 // When the queue is full, the sweep finds it.
                 let _ = gone.try_send(pass::key_of(object));
