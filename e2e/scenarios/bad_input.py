@@ -149,10 +149,11 @@ def publish(t, topic: str, payload: str, size: int = 0) -> None:
     """One message, by mosquitto's own client."""
     script = "mosquitto_pub -V 5 -h localhost -q 1 -u devices -P \"$(cat /dev/stdin)\" -t '%s' " % topic
     words = base64.b64decode(t.factory.kube.need("secret", "mqtt", "factory")["data"]["devices"]).decode()
-    body = f"-m '{payload}'" if not size else f"-m \"$(head -c {size} /dev/zero | tr '\\0' x)\""
-    if size > 100_000:      # too long for a command line
+    body = f"-m '{payload}'"
+    if size:        # too long for a command line; JSON, and nothing that compression makes small
         body = "-f /mosquitto/data/payload"
-        t.factory.kube.exec("factory", "mosquitto-0", ["sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x > /mosquitto/data/payload"])
+        letters = f"tr -dc A-Za-z0-9 < /dev/urandom | head -c {size}"
+        t.factory.kube.exec("factory", "mosquitto-0", ["sh", "-c", f"(printf '\"'; {letters}; printf '\"') > /mosquitto/data/payload"])
     t.factory.kube.exec("factory", "mosquitto-0", ["sh", "-c", script + body], input=words)
 
 

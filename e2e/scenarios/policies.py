@@ -42,8 +42,8 @@ def run(t):
 
 
 def container(t) -> dict:
-    """A shell with nc."""
-    return {"name": BOX, "image": t.world.images["tools"], "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", "sleep 900"],
+    """A shell with nc, for a while. It ends when its pod does: the first process of a container gets no signal that it does not ask for."""
+    return {"name": BOX, "image": t.world.images["tools"], "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 900 & wait"],
             "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 65532, "capabilities": {"drop": ["ALL"]},
                                 "seccompProfile": {"type": "RuntimeDefault"}}}
 

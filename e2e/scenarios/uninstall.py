@@ -37,10 +37,11 @@ def deleted(t):
         kube("delete", kind, name, "-n", "factory", "--timeout=20s", timeout=30)
 
     def gone():
-        left = kube.list("pod", "factory", "app.kubernetes.io/managed-by=tributary")
+        pods = kube.list("pod", "factory", "app.kubernetes.io/managed-by=tributary")
+        left = [p["metadata"]["name"] for p in pods if p["status"]["phase"] != "Succeeded"]        # a Job's pod stays for its log
         if left:
-            raise NotYet(f"{len(left)} pods left")
-    until("everything that ran for them is gone", gone, 150)        # a broker may take its whole grace of 120 s
+            raise NotYet(f"left: {', '.join(left)}")
+    until("everything that ran for them is gone", gone, 90)
     claims = kube.list("pvc", "factory", "tributary.dev/name=munich")
     t.expect(len(claims) == 1, "the volume is still there", [c["metadata"]["name"] for c in claims])
     record = kube.get("configmap", "munich-kafka-identity", "factory")
