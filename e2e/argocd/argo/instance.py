@@ -3,11 +3,12 @@ import json
 import os
 import re
 import urllib.request
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
-from harness.errors import StepFailed
+from harness.errors import NotYet, StepFailed
 from harness.kube import Kube
 from harness.process import cluster_tool, run
+from harness.wait import until
 
 from .processes import Processes, free_port, listening
 from .repository import NAME, Repository
@@ -40,9 +41,20 @@ class ArgoCD:
             files = [os.path.join(self.home, part, n) for n in sorted(os.listdir(os.path.join(self.home, part)))]
             chosen = [a for path in files if path.endswith(".yaml") and not path.endswith("kustomization.yaml") for a in ("-f", path)]
             self.hub("apply", "--server-side", "--field-manager=argocd", "-n", NAMESPACE, *chosen, timeout=120)
+            if part == "crds":
+                until("Argo CD's kinds are served", lambda: self._served(chosen), 60, every=0.5)
         # Argo CD wants it to exist; nothing of ours is in it.
         self.hub.apply({"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": "default", "namespace": NAMESPACE},
                         "spec": {}})
+
+    def _served(self, files: List[str]) -> bool:
+        """Not `kubectl wait`, which takes a definition without conditions for an error."""
+        found = json.loads(self.hub("get", *files, "-o", "json"))["items"]
+        conditions = {d["metadata"]["name"]: d.get("status", {}).get("conditions") or [] for d in found}
+        waiting = [name for name, told in conditions.items() if not any(c["type"] == "Established" and c["status"] == "True" for c in told)]
+        if waiting:
+            raise NotYet(f"not established: {', '.join(waiting)}")
+        return True
 
     def _env(self) -> dict:
         work = os.path.join(self.folder, "work")
