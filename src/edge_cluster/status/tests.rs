@@ -18,6 +18,7 @@ fn pod(id: i32, process: Process) -> PodFacts {
     PodFacts {
         name: format!("munich-kafka-{id}"),
         uid: "u".into(),
+        version: None,
         revision: Some("r".into()),
         config: None,
         terminating: false,
