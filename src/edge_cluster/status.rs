@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::defaults;
+use super::durability;
 use super::observe::{KafkaFacts, Observed, PodFacts, Sample, Unanswered};
 use super::roll::{Process, Step};
 use super::topics::Outcome;
@@ -232,7 +232,7 @@ fn effective(cluster: &ValidatedEdgeCluster) -> EffectiveEdgeCluster {
         resources: Some(cluster.resources.clone()),
         heap: format!("{}m", cluster.heap_mib),
         config: cluster.chosen.clone(),
-        durability: defaults::durability(cluster.brokers, &cluster.broker_config()),
+        durability: durability::of(cluster),
     }
 }
 
