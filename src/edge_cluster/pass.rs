@@ -122,7 +122,7 @@ async fn report(
     found: &Found,
     steps: &Steps,
 ) -> Result<(), Error> {
-    let status = status::compute(&Report {
+    let report = Report {
         object,
         cluster,
         observed,
@@ -132,11 +132,16 @@ async fn report(
         step: found.step.as_ref(),
         topics: found.topics.as_ref(),
         growth: &found.growth,
+        stale: status::stale_after(ctx.options().sample_interval),
         now: ctx.now(),
-    });
+    };
     let key = ObjectKey::of(object);
-    ctx.metrics().figures(&key, status::figures(&status));
     ctx.metrics().steps(key.kind, steps);
+    if status::soon_known(&report) {
+        return Ok(());
+    }
+    let status = status::compute(&report);
+    ctx.metrics().figures(&key, status::figures(&status));
     ctx.statuses().write(ctx, object, &status).await.map(drop)
 }
 

@@ -1,6 +1,5 @@
 //! The conditions, each from what it is about; `Ready` from all of them.
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::super::names;
@@ -8,15 +7,13 @@ use super::super::observe::{KafkaFacts, Unanswered};
 use super::super::roll::Step;
 use super::super::topics::{Outcome, state as topic_state};
 use super::super::volumes::Growth;
-use super::{Report, broker_state};
+use super::{Report, broker_state, patience};
 use crate::api::{BrokerStatus, Reason, condition_type};
 use crate::broker::progress::LaunchReason;
 use crate::controller::Conditions;
 
 /// A volume this full, percent, is full: Kafka dies when nothing is left.
 const FULL_PERCENT: i32 = 95;
-/// A start that takes longer than this needs help.
-const START_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How far the object is from what its spec asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +54,34 @@ pub(super) fn compute(report: &Report<'_>, brokers: &[BrokerStatus]) -> Vec<Cond
         .map(|s| s.conditions.as_slice())
         .unwrap_or_default();
     let generation = report.object.metadata.generation;
-    let mut conditions = Conditions::new(previous, generation, report.now);
     let Verdict {
         ready,
         progress,
         reason,
         message,
     } = ready(report, brokers);
-    conditions.set(condition_type::READY, ready, reason, &message);
+    let waits = progress == Progress::Starting;
+    let carried = if waits {
+        patience::carried_over(previous, reason)
+    } else {
+        previous.to_vec()
+    };
+    let mut conditions = Conditions::new(&carried, generation, report.now);
+    // Where it serves already, what it waits for is the word of the other conditions.
+    let told = if waits && ready == Some(true) {
+        Reason::Progressing
+    } else {
+        reason
+    };
+    conditions.set(condition_type::READY, ready, told, &message);
     kafka_conditions(&mut conditions, report);
     topics(&mut conditions, report);
     up_to_date(&mut conditions, report, brokers);
-    let waited = conditions
-        .since(condition_type::READY)
-        .map(|since| report.now.duration_since(since));
-    let patient = waited.is_none_or(|waited| waited < START_PATIENCE);
     match progress {
         Progress::Settled => {}
-        Progress::Starting if !patient => drop(conditions.stalled(reason, message)),
+        Progress::Starting if patience::too_long(previous, generation, reason, report.now) => {
+            conditions.stalled(reason, message);
+        }
         Progress::Working | Progress::Starting => drop(conditions.reconciling(reason, message)),
         Progress::Stalled => drop(conditions.stalled(reason, message)),
     }
