@@ -141,7 +141,7 @@ pub fn compute(report: &Report<'_>) -> EdgeClusterStatus {
         .count();
     let previous = report.object.status.as_ref();
     let topics = match report.topics {
-        Some(Outcome::Known(topics)) => topics.clone(),
+        Some(Outcome::Known { report, .. }) => report.clone(),
         // Not asked in this pass: what was reported stays true until it is known better.
         _ => previous.map(|s| s.topics.clone()).unwrap_or_default(),
     };

@@ -183,55 +183,65 @@ fn under_way(report: &Report<'_>, brokers: &[BrokerStatus]) -> Option<Verdict> {
     let list = away.iter().map(|b| told(b)).collect::<Vec<_>>().join("; ");
     let rolling = away.iter().any(|b| b.state == broker_state::RESTARTING)
         || matches!(report.step, Some(Step::Restart { .. } | Step::Wait { .. }));
-    let serves = report
-        .kafka()
-        .is_ok_and(|k| k.counts.offline == 0 && has_leader(k));
+    let serves = serves(report, brokers.len() - away.len());
     let troubled = away
         .iter()
         .any(|b| report.pod(b.id).is_some_and(|p| p.trouble.is_some()));
-    Some(if rolling && !troubled {
-        // While one of three restarts, the cluster does what it should.
-        verdict(Some(serves), Progress::Working, Reason::Progressing, list)
+    // While one of three is away and the others serve, the cluster does what it should.
+    let (progress, reason) = if rolling && !troubled {
+        (Progress::Working, Reason::Progressing)
     } else if troubled || first.state == broker_state::UNKNOWN {
-        verdict(Some(false), Progress::Starting, Reason::PodsUnavailable, list)
+        (Progress::Starting, Reason::PodsUnavailable)
     } else {
-        verdict(Some(false), Progress::Starting, Reason::Starting, list)
-    })
+        (Progress::Starting, Reason::Starting)
+    };
+    Some(verdict(Some(serves), progress, reason, list))
+}
+
+/// Whether a majority runs, and nothing that Kafka says contradicts it.
+fn serves(report: &Report<'_>, running: usize) -> bool {
+    let wanted = usize::try_from(report.wanted()).unwrap_or(usize::MAX);
+    running > wanted / 2 && report.kafka().is_ok_and(|facts| fault(report, facts).is_none())
 }
 
 fn has_leader(facts: &KafkaFacts) -> bool {
     facts.quorum.as_ref().is_ok_and(|(leader, _)| leader.is_some())
 }
 
-/// All brokers run: what Kafka says decides.
-fn by_kafka(report: &Report<'_>, facts: &KafkaFacts) -> Verdict {
+/// What of the cluster's work is not done, by Kafka's own word.
+fn fault(report: &Report<'_>, facts: &KafkaFacts) -> Option<Verdict> {
+    let waits = |reason, message: String| Some(verdict(Some(false), Progress::Starting, reason, message));
+    let stalls = |reason, message: String| Some(verdict(Some(false), Progress::Stalled, reason, message));
     if !has_leader(facts) {
-        let message = "the metadata quorum has no leader";
-        return verdict(Some(false), Progress::Starting, Reason::QuorumLost, message);
+        return waits(Reason::QuorumLost, "the metadata quorum has no leader".to_owned());
     }
     if facts.counts.offline > 0 {
         let message = format!(
             "{} of {} partitions have no leader",
             facts.counts.offline, facts.counts.total
         );
-        return verdict(
-            Some(false),
-            Progress::Starting,
-            Reason::PartitionsOffline,
-            message,
-        );
+        return waits(Reason::PartitionsOffline, message);
     }
     if let Some((id, percent)) = facts.disks.iter().find(|(_, p)| i32::from(**p) >= FULL_PERCENT) {
         let message = format!(
             "the volume of broker {id} is {percent}% full; lower retention, or grow storage.size, before Kafka stops"
         );
-        return verdict(Some(false), Progress::Stalled, Reason::DiskFull, message);
+        return stalls(Reason::DiskFull, message);
     }
-    if let Some(Outcome::Known(topics)) = report.topics
-        && let Some(refused) = topics.iter().find(|t| t.state == topic_state::REFUSED)
-    {
+    let Some(Outcome::Known { report, waiting }) = report.topics else {
+        return None;
+    };
+    if let Some(refused) = report.iter().find(|t| t.state == topic_state::REFUSED) {
         let message = format!("topic {}: {}", refused.name, refused.message);
-        return verdict(Some(false), Progress::Stalled, Reason::TopicRefused, message);
+        return stalls(Reason::TopicRefused, message);
+    }
+    waits(Reason::Starting, waiting.clone()?)
+}
+
+/// All brokers run: what Kafka says decides.
+fn by_kafka(report: &Report<'_>, facts: &KafkaFacts) -> Verdict {
+    if let Some(fault) = fault(report, facts) {
+        return fault;
     }
     match report.step {
         Some(Step::Restart { id, .. }) => {
@@ -332,8 +342,8 @@ fn kafka_conditions(conditions: &mut Conditions, report: &Report<'_>) {
 
 fn topics(conditions: &mut Conditions, report: &Report<'_>) {
     let type_ = condition_type::TOPICS_SYNCED;
-    let topics = match report.topics {
-        Some(Outcome::Known(topics)) => topics,
+    let (topics, waiting) = match report.topics {
+        Some(Outcome::Known { report, waiting }) => (report, waiting),
         Some(Outcome::Unknown(why)) => {
             conditions.unknown(type_, Reason::KafkaUnknown, why);
             return;
@@ -353,19 +363,22 @@ fn topics(conditions: &mut Conditions, report: &Report<'_>) {
         0 => String::new(),
         n => format!("; {n} with what was removed from the spec and is kept, see status.topics"),
     };
-    match (of(topic_state::REFUSED), of(topic_state::DIFFERS)) {
-        (0, 0) => {
+    match (of(topic_state::REFUSED), waiting, of(topic_state::DIFFERS)) {
+        (0, None, 0) => {
             let message = format!(
                 "{} topics are as the spec says{kept}",
                 report.object.spec.topics.len()
             );
             conditions.yes(type_, Reason::AsDesired, message);
         }
-        (0, differ) => {
+        (0, None, differ) => {
             let message = format!("{differ} topics differ from the spec, see status.topics{kept}");
             conditions.no(type_, Reason::TopicsDiffer, message);
         }
-        (refused, _) => {
+        (0, Some(waiting), _) => {
+            conditions.no(type_, Reason::Progressing, format!("{waiting}{kept}"));
+        }
+        (refused, ..) => {
             let message = format!("{refused} topics are refused by Kafka, see status.topics{kept}");
             conditions.no(type_, Reason::TopicRefused, message);
         }

@@ -7,9 +7,10 @@ use super::super::topics::{state as topic_state, status as topic_status};
 use super::super::validate::tests::{factory, options, region, valid};
 use super::super::validate::validate;
 use super::*;
-use crate::api::PartitionCounts;
+use crate::api::{PartitionCounts, TopicStatus};
 use crate::broker::progress::LastWords;
 
+mod away;
 mod time;
 
 const NOW: i64 = 100_000;
@@ -32,6 +33,11 @@ fn pod(id: i32, process: Process) -> PodFacts {
         last_words: None,
         trouble: None,
     }
+}
+
+fn known(report: Vec<TopicStatus>) -> Option<Outcome> {
+    let waiting = None;
+    Some(Outcome::Known { report, waiting })
 }
 
 /// A situation, healthy until a test makes it otherwise.
@@ -78,7 +84,7 @@ impl Situation {
             }),
             stopped: None,
             step: Some(Step::Done),
-            topics: Some(Outcome::Known(Vec::new())),
+            topics: known(Vec::new()),
             growth: Growth::Done,
         }
     }
@@ -384,28 +390,24 @@ fn quorum_and_partitions_are_judged_by_kafkas_own_word() {
 fn a_refused_topic_stalls_and_kept_ones_do_not() {
     let mut situation = one();
     let refused = topic_status("t", topic_state::REFUSED, "INVALID_REPLICATION_FACTOR");
-    situation.topics = Some(Outcome::Known(vec![refused]));
+    situation.topics = known(vec![refused]);
     situation.has(&[
         "Ready=False/TopicRefused",
         "TopicsSynced=False/TopicRefused",
         "Stalled=True/TopicRefused",
     ]);
     assert!(situation.message("Ready").contains("INVALID_REPLICATION_FACTOR"));
-    situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::KEPT, "kept")]));
+    situation.topics = known(vec![topic_status("t", topic_state::KEPT, "kept")]);
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=True/AsDesired"]);
     assert!(situation.message("TopicsSynced").contains("kept"));
-    situation.topics = Some(Outcome::Known(vec![topic_status(
-        "t",
-        topic_state::DIFFERS,
-        "9 partitions",
-    )]));
+    situation.topics = known(vec![topic_status("t", topic_state::DIFFERS, "9 partitions")]);
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=False/TopicsDiffer"]);
 }
 
 #[test]
 fn topics_that_were_not_compared_keep_what_was_reported() {
     let mut situation = one();
-    situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::KEPT, "kept")]));
+    situation.topics = known(vec![topic_status("t", topic_state::KEPT, "kept")]);
     situation.object.status = Some(situation.status());
     situation.topics = None;
     assert_eq!(situation.status().topics.len(), 1);
