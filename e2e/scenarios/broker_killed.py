@@ -3,7 +3,7 @@ import time
 
 from harness import probe
 from harness.faults import kill_when_running
-from harness.objects import condition, pods_of, uids, wait_condition, wait_verdict
+from harness.objects import condition, pods_of, uids, wait_all_brokers, wait_condition, wait_verdict
 from harness.errors import NotYet
 from harness.wait import until
 
@@ -16,6 +16,7 @@ def run(t):
     t.step("killing a broker of three")
     kill_when_running(t.region, "region", "eu-kafka-1", "kafka")
     noticed(t, t.region, "eu")
+    wait_all_brokers(t.region, "eu", seconds=120)
     wait_condition(t.region, "edgecluster", "eu", "PartitionsHealthy", seconds=120)
     wait_condition(t.region, "edgecluster", "eu", "Ready", seconds=60)
     t.step("killing the factory's only broker")

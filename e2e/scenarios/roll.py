@@ -7,7 +7,7 @@ import time
 
 from harness import probe
 from harness.errors import NotYet, StepFailed
-from harness.objects import condition, pods_of, uids, wait_condition, wait_verdict
+from harness.objects import condition, pods_of, uids, wait_all_brokers, wait_condition, wait_verdict
 from harness.wait import stays, until
 
 
@@ -67,6 +67,7 @@ def with_a_broker_missing(t):
     rolled(t, before, 240)
     setting(t, "queued.max.requests", None)
     wait_condition(t.region, "edgecluster", "eu", "UpToDate", seconds=240)
+    wait_all_brokers(t.region, "eu")
     wait_condition(t.region, "edgecluster", "eu", "Ready", seconds=60)
 
 
@@ -85,6 +86,7 @@ def rolled(t, before, seconds):
             raise NotYet(f"still old: {', '.join(sorted(old))}; {[b.get('waitingFor') for b in obj['status'].get('brokers', [])]}")
     until("all brokers were replaced", check, seconds)
     wait_condition(t.region, "edgecluster", "eu", "UpToDate", seconds=120)
+    wait_all_brokers(t.region, "eu")
     wait_condition(t.region, "edgecluster", "eu", "Ready", seconds=60)
     wait_condition(t.region, "edgecluster", "eu", "PartitionsHealthy", seconds=60)
 

@@ -78,32 +78,6 @@ pub fn fixed() -> [(&'static str, &'static str); 2] {
     ]
 }
 
-/// What an acknowledged record survives, in one sentence.
-pub fn durability(brokers: i32, config: &BTreeMap<String, String>) -> String {
-    let flush = config.get("log.flush.interval.messages").map(String::as_str);
-    let in_sync = config.get("min.insync.replicas").map_or("1", String::as_str);
-    match (brokers, flush) {
-        (1, Some("1")) => {
-            "an acknowledged record is on the broker's disk (fsync before acknowledgement): it survives \
-             the loss of process and power, not the loss of the disk"
-                .to_owned()
-        }
-        (1, _) => {
-            "an acknowledged record may be in the page cache of one node only, because spec.config changes \
-             log.flush.interval.messages: it survives the loss of the process, not of power"
-                .to_owned()
-        }
-        (n, _) if in_sync == "1" => format!(
-            "an acknowledged record may be on one of {n} brokers only, because spec.config sets \
-             min.insync.replicas to 1: it may be lost with that node"
-        ),
-        (n, _) => format!(
-            "a record acknowledged with acks=all is on at least {in_sync} of {n} brokers: it survives the loss of any \
-             one node; topics with replicas 1 do not"
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,18 +121,5 @@ mod tests {
             config(1, 6144)["log.cleaner.dedupe.buffer.size"],
             (64 * MIB).to_string()
         );
-    }
-
-    #[test]
-    fn the_sentence_about_durability_tells_when_the_spec_weakens_it() {
-        let one = config(1, 256);
-        assert!(durability(1, &one).contains("fsync"));
-        let mut weak = one.clone();
-        weak.insert("log.flush.interval.messages".into(), "10000".into());
-        assert!(durability(1, &weak).contains("page cache"));
-        let mut three = config(3, 256);
-        assert!(durability(3, &three).contains("at least 2 of 3"));
-        three.insert("min.insync.replicas".into(), "1".into());
-        assert!(durability(3, &three).contains("may be lost"));
     }
 }

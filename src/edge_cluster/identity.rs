@@ -1,11 +1,13 @@
 //! The identity record's life (law 3): drawn once before the first start, adopted with the volumes it belongs to, never
-//! replaced. The plan is pure; [`carry_out`] writes.
+//! replaced; permissions to format withdrawn once brokers ran. The plans are pure; [`carry_out`] and [`withdraw`] write.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::build::IDENTITY_KEY;
 use super::names;
@@ -25,10 +27,10 @@ pub enum Plan {
     Draw,
     /// The record belongs here.
     Use {
-        /// As it should be from now on.
+        /// The record.
         identity: Identity,
-        /// The change to make, if any.
-        patch: Option<Change>,
+        /// Whether its labels or its owner must be put right.
+        adopt: bool,
     },
     /// Something of an earlier object of this name is still being deleted.
     Wait(String),
@@ -36,28 +38,29 @@ pub enum Plan {
     Refuse(Reason, String),
 }
 
-/// A change to the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// A permission is withdrawn.
-    pub data: bool,
-    /// Labels or owner are put right.
-    pub metadata: bool,
+/// The record with the permission of the brokers that `ran` withdrawn; `None` when that changes nothing. Neither spec nor
+/// volumes are asked: to take a permission back is safe whatever they say.
+#[must_use]
+pub fn withdrawal(object: &EdgeCluster, found: &FoundIdentity, ran: &[i32]) -> Option<Identity> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    if is_going(&object.name_any(), uid, found) {
+        return None;
+    }
+    found.record.as_ref().ok()?.withdrawn(ran)
 }
 
-/// Decides. `ran` are the brokers that were seen running.
+/// Decides.
 #[must_use]
 pub fn plan(
     cluster: &ValidatedEdgeCluster,
     found: Option<&FoundIdentity>,
     claims: &BTreeMap<i32, Claim>,
-    ran: &[i32],
 ) -> Plan {
     let Some(found) = found else {
         return without_record(cluster, claims);
     };
     let name = names::identity(&cluster.name);
-    if found.meta.deletion_timestamp.is_some() || owned_by_an_earlier(cluster, found) {
+    if is_going(&cluster.name, &cluster.owner.uid, found) {
         return Plan::Wait(format!(
             "ConfigMap {name} of an earlier EdgeCluster with this name is being deleted"
         ));
@@ -76,14 +79,9 @@ pub fn plan(
         );
         return Plan::Refuse(Reason::IdentityMismatch, message);
     }
-    let withdrawn = identity.withdrawn(ran);
-    let change = Change {
-        data: withdrawn.is_some(),
-        metadata: !has_metadata(cluster, found),
-    };
     Plan::Use {
-        patch: (change.data || change.metadata).then_some(change),
-        identity: withdrawn.unwrap_or_else(|| identity.clone()),
+        identity: identity.clone(),
+        adopt: !has_metadata(cluster, found),
     }
 }
 
@@ -108,12 +106,12 @@ fn without_record(cluster: &ValidatedEdgeCluster, claims: &BTreeMap<i32, Claim>)
     )
 }
 
-/// With `retain: false` the record belongs to the object. One that belongs to an object of the same name with another
-/// UID is about to be collected.
-fn owned_by_an_earlier(cluster: &ValidatedEdgeCluster, found: &FoundIdentity) -> bool {
-    found.meta.owner_references.iter().flatten().any(|owner| {
-        owner.kind == EdgeCluster::KIND && owner.name == cluster.name && owner.uid != cluster.owner.uid
-    })
+/// Whether the record is being deleted, or about to be: with `retain: false` it belongs to the object, and one that
+/// belongs to an object of the same name with another UID is collected.
+fn is_going(name: &str, uid: &str, found: &FoundIdentity) -> bool {
+    let mut owners = found.meta.owner_references.iter().flatten();
+    found.meta.deletion_timestamp.is_some()
+        || owners.any(|owner| owner.kind == EdgeCluster::KIND && owner.name == name && owner.uid != uid)
 }
 
 fn has_metadata(cluster: &ValidatedEdgeCluster, found: &FoundIdentity) -> bool {
@@ -143,9 +141,9 @@ pub async fn carry_out(
             let created = create(ctx, cluster, &identity).await?;
             Ok(created.then_some(identity))
         }
-        Plan::Use { identity, patch } => {
-            if let (Some(change), Some(found)) = (patch, found)
-                && !change_record(ctx, cluster, found, identity, *change).await?
+        Plan::Use { identity, adopt } => {
+            if let (true, Some(found)) = (*adopt, found)
+                && !take_up(ctx, cluster, found).await?
             {
                 return Ok(None);
             }
@@ -189,30 +187,48 @@ async fn create(ctx: &Context, cluster: &ValidatedEdgeCluster, identity: &Identi
     }
 }
 
-/// Changes exactly the record that was read: anything that happened to it meanwhile makes this a conflict.
-async fn change_record(
+/// Gives the record its labels, and its owner or none.
+async fn take_up(
     ctx: &Context,
     cluster: &ValidatedEdgeCluster,
     found: &FoundIdentity,
-    identity: &Identity,
-    change: Change,
 ) -> Result<bool, Error> {
-    let name = names::identity(&cluster.name);
-    let mut meta = json!({ "resourceVersion": found.meta.resource_version });
-    if change.metadata {
-        let mut owners = found.meta.owner_references.clone().unwrap_or_default();
-        owners.retain(|o| o.uid != cluster.owner.uid);
-        if !cluster.storage.retain {
-            owners.push(cluster.owner.clone());
-        }
-        meta["labels"] = json!(cluster.labels());
-        meta["ownerReferences"] = json!(owners);
+    let mut owners = found.meta.owner_references.clone().unwrap_or_default();
+    owners.retain(|o| o.uid != cluster.owner.uid);
+    if !cluster.storage.retain {
+        owners.push(cluster.owner.clone());
     }
-    let mut patch = json!({ "metadata": meta });
-    if change.data {
-        patch["data"] = json!({ IDENTITY_KEY: text(identity)? });
-    }
-    let api = ctx.api::<ConfigMap>(&cluster.namespace);
+    let patch = json!({ "metadata": { "labels": cluster.labels(), "ownerReferences": owners } });
+    let changed = change(ctx, &cluster.namespace, &cluster.name, found, patch).await?;
+    Ok(changed.is_some())
+}
+
+/// Writes the record with a permission withdrawn. Yields its new metadata, or `None` if somebody else was faster.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn withdraw(
+    ctx: &Context,
+    object: &EdgeCluster,
+    found: &FoundIdentity,
+    identity: &Identity,
+) -> Result<Option<ObjectMeta>, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let patch = json!({ "data": { IDENTITY_KEY: text(identity)? } });
+    change(ctx, &namespace, &object.name_any(), found, patch).await
+}
+
+/// Changes exactly the record that was read: anything that happened to it meanwhile makes this a conflict.
+async fn change(
+    ctx: &Context,
+    namespace: &str,
+    cluster: &str,
+    found: &FoundIdentity,
+    mut patch: Value,
+) -> Result<Option<ObjectMeta>, Error> {
+    let name = names::identity(cluster);
+    patch["metadata"]["resourceVersion"] = json!(found.meta.resource_version);
+    let api = ctx.api::<ConfigMap>(namespace);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
@@ -222,12 +238,13 @@ async fn change_record(
         .call(what, api.patch_metadata(&name, &params, &Patch::Merge(&patch)))
         .await
     {
-        Ok(_) => Ok(true),
-        Err(error) if is_conflict(&error) => Ok(false),
+        Ok(changed) => Ok(Some(changed.metadata)),
+        Err(error) if is_conflict(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn is_conflict(error: &Error) -> bool {
+/// Whether somebody else was faster: the object is not as it was read, or exists by now.
+pub fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Api { source: kube::Error::Api(status), .. } if status.code == 409)
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod defaults;
+mod durability;
 mod identity;
 mod names;
 mod observe;

@@ -46,9 +46,32 @@ pub fn config_prefix(name: &str) -> String {
     format!("{name}-kafka-config-")
 }
 
+/// Names that a message lists, at most.
+const LISTED: usize = 5;
+
+/// Names for a message, as in `a, b and 3 more`.
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    let first = names[..names.len().min(LISTED)].join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_lists_five_names_and_counts_the_rest() {
+        assert_eq!(list(["a", "b"]), "a, b");
+        assert_eq!(list(["a", "b", "c", "d", "e"]), "a, b, c, d, e");
+        assert_eq!(
+            list(["a", "b", "c", "d", "e", "f", "g"]),
+            "a, b, c, d, e and 2 more"
+        );
+    }
 
     #[test]
     fn the_longest_names_fit_a_dns_label() {

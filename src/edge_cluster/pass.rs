@@ -1,8 +1,8 @@
 //! One pass over one EdgeCluster.
 
+mod record;
 mod restart;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -10,12 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::observe::{Observed, PodFacts, Sample, Unanswered};
-use super::roll::{Process, Step};
+use super::roll::Step;
 use super::status::{self, Report};
 use super::topics::Outcome;
 use super::validate::{ValidatedEdgeCluster, validate};
 use super::volumes::Growth;
-use super::{EdgeClusters, build, identity, names, observe, topics, volumes};
+use super::{EdgeClusters, build, names, observe, topics, volumes};
 use crate::api::{EdgeCluster, Reason};
 use crate::broker::config::Identity;
 use crate::controller::{
@@ -55,41 +55,49 @@ pub(super) async fn run(
     memory: &mut Memory,
 ) -> Result<Requeue, Error> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let observed = observe::observe(ctx, &namespace, &name, &mut memory.read).await?;
+    let mut observed = observe::observe(ctx, &namespace, &name, &mut memory.read).await?;
     let cluster = validate(object, ctx.options());
+    let sample = sample_of(reconciler, ctx, object, cluster.as_ref().ok());
+    let sample = sample.map(|sample| checked(sample, recorded(&observed).as_ref()));
+    let mut steps = Steps::default();
+    // Whatever the spec says: a broker that ran must not be formatted, also after weeks of pause (law 3).
+    let withdrawal = record::withdraw(ctx, object, &mut observed, sample.as_ref());
+    steps.run("permissions", withdrawal).await;
     let mut found = Found {
-        identity: observed.identity.as_ref().and_then(|i| i.record.clone().ok()),
+        identity: recorded(&observed),
         ..Found::default()
     };
-    let mut steps = Steps::default();
-    let mut sample = None;
-    if let Ok(cluster) = &cluster {
-        sample = sample_of(reconciler, ctx, object, cluster, found.identity.as_ref());
-        if object.spec.paused != Some(true) {
-            let mut pass = Pass {
-                reconciler,
-                ctx,
-                object,
-                cluster,
-                observed: &observed,
-                sample: sample.as_deref(),
-                memory,
-                found: &mut found,
-            };
-            pass.apply(&mut steps).await;
-        }
+    if let Ok(cluster) = &cluster
+        && object.spec.paused != Some(true)
+    {
+        let mut pass = Pass {
+            reconciler,
+            ctx,
+            object,
+            cluster,
+            observed: &observed,
+            sample: sample.as_ref(),
+            memory,
+            found: &mut found,
+        };
+        pass.apply(&mut steps).await;
     }
     report(
         ctx,
         object,
         cluster.as_ref(),
         &observed,
-        sample.as_deref(),
+        sample.as_ref(),
         &found,
         &steps,
     )
     .await?;
     Ok(requeue(&steps, &found))
+}
+
+/// The identity record, if there is one that can be read.
+fn recorded(observed: &Observed) -> Option<Identity> {
+    observed.identity.as_ref().and_then(|i| i.record.clone().ok())
 }
 
 fn requeue(steps: &Steps, found: &Found) -> Requeue {
@@ -114,7 +122,7 @@ async fn report(
     found: &Found,
     steps: &Steps,
 ) -> Result<(), Error> {
-    let status = status::compute(&Report {
+    let report = Report {
         object,
         cluster,
         observed,
@@ -124,11 +132,16 @@ async fn report(
         step: found.step.as_ref(),
         topics: found.topics.as_ref(),
         growth: &found.growth,
+        stale: status::stale_after(ctx.options().sample_interval),
         now: ctx.now(),
-    });
+    };
     let key = ObjectKey::of(object);
-    ctx.metrics().figures(&key, status::figures(&status));
     ctx.metrics().steps(key.kind, steps);
+    if status::soon_known(&report) {
+        return Ok(());
+    }
+    let status = status::compute(&report);
+    ctx.metrics().figures(&key, status::figures(&status));
     ctx.statuses().write(ctx, object, &status).await.map(drop)
 }
 
@@ -147,24 +160,28 @@ fn bootstrap(reconciler: &EdgeClusters, cluster: &ValidatedEdgeCluster) -> Vec<S
     })
 }
 
-/// The latest sample. A Kafka with another cluster ID than the record's is not ours: nothing it says counts.
+/// The latest sample. While the spec is invalid the brokers of the last good one go on, and so does the look at them.
 fn sample_of(
     reconciler: &EdgeClusters,
     ctx: &Context,
     object: &EdgeCluster,
-    cluster: &ValidatedEdgeCluster,
-    identity: Option<&Identity>,
-) -> Option<Arc<Sample>> {
-    let (key, servers) = (ObjectKey::of(object), bootstrap(reconciler, cluster));
+    cluster: Option<&ValidatedEdgeCluster>,
+) -> Option<Sample> {
+    let key = ObjectKey::of(object);
+    let Some(cluster) = cluster else {
+        return reconciler.samplers.latest(&key).map(|s| (*s).clone());
+    };
+    let servers = bootstrap(reconciler, cluster);
     let input = (servers.clone(), cluster.brokers, cluster.owner.uid.clone());
     let sample = reconciler
         .samplers
         .observe(&key, &input, |latest: Latest<Sample>| {
             observe::sample_for_ever(ctx.clone(), key.clone(), servers, cluster.brokers, latest)
         })?;
-    Some(Arc::new(checked((*sample).clone(), identity)))
+    Some((*sample).clone())
 }
 
+/// A Kafka with another cluster ID than the record's is not ours: nothing it says counts.
 fn checked(mut sample: Sample, identity: Option<&Identity>) -> Sample {
     if let (Ok(facts), Some(identity)) = (&sample.result, identity)
         && facts.cluster_id != identity.cluster_id
@@ -223,60 +240,6 @@ impl Pass<'_> {
         steps.run("remove", self.remove(&config_name)).await;
         steps.run("topics", self.topics()).await;
         steps.run("roll", self.roll(&config_name)).await;
-    }
-
-    async fn identity(&mut self) -> StepOutcome {
-        let found = self.observed.identity.as_ref();
-        let plan = identity::plan(self.cluster, found, &self.observed.claims, &self.ran());
-        match &plan {
-            identity::Plan::Refuse(reason, message) => {
-                self.found.refused = Some((*reason, message.clone()));
-                return StepOutcome::Waiting {
-                    reason: *reason,
-                    message: message.clone(),
-                };
-            }
-            identity::Plan::Wait(message) => {
-                return StepOutcome::Waiting {
-                    reason: Reason::Progressing,
-                    message: message.clone(),
-                };
-            }
-            identity::Plan::Draw | identity::Plan::Use { .. } => {}
-        }
-        match identity::carry_out(self.ctx, self.cluster, found, &plan).await {
-            Ok(Some(identity)) => {
-                self.found.identity = Some(identity);
-                match plan {
-                    identity::Plan::Use { patch: None, .. } => StepOutcome::Unchanged,
-                    _ => StepOutcome::Applied,
-                }
-            }
-            Ok(None) => StepOutcome::Waiting {
-                reason: Reason::Progressing,
-                message: "the identity record changed meanwhile; it is read again".to_owned(),
-            },
-            Err(error) => StepOutcome::Failed(error),
-        }
-    }
-
-    /// Brokers that were seen running: by Kafka itself, or by the kubelet's probe of a listener that only a running
-    /// Kafka opens.
-    fn ran(&self) -> Vec<i32> {
-        let live = self
-            .sample
-            .and_then(|s| s.result.as_ref().ok())
-            .map(|f| f.live.clone())
-            .unwrap_or_default();
-        let serving = self
-            .observed
-            .pods
-            .iter()
-            .filter(|(_, pod)| pod.process == Process::Serving);
-        let mut ran: Vec<i32> = live.into_iter().chain(serving.map(|(id, _)| *id)).collect();
-        ran.sort_unstable();
-        ran.dedup();
-        ran
     }
 
     async fn disruption_budget(&self) -> Result<Applied, Error> {

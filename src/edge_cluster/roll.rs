@@ -124,6 +124,16 @@ impl Step {
             Self::Restart { waiting, .. } | Self::Wait { waiting } => Some(waiting),
         }
     }
+
+    /// Whether it takes another look to decide: a restart needs Kafka's word of this moment, and samples may be as far
+    /// apart as the operator's settings say.
+    pub fn asks_anew(&self) -> bool {
+        match self {
+            Self::Done => false,
+            Self::Restart { .. } => true,
+            Self::Wait { waiting } => waiting.values().any(|wait| *wait == Wait::Fresh),
+        }
+    }
 }
 
 /// What a broker's restart waits for.

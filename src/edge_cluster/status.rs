@@ -1,10 +1,12 @@
 //! What the object's status says: a pure function of what was observed and of how the pass went.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::defaults;
+use super::durability;
 use super::observe::{KafkaFacts, Observed, PodFacts, Sample, Unanswered};
 use super::roll::{Process, Step};
 use super::topics::Outcome;
@@ -18,11 +20,13 @@ use crate::broker::progress::LaunchReason;
 use crate::controller::{BrokerFigures, Figures, Problem, bootstrap_host};
 
 mod conditions;
+mod patience;
 #[cfg(test)]
 mod tests;
 
-/// A sample older than this says nothing about now.
-const STALE: SignedDuration = SignedDuration::from_secs(30);
+/// Age up to which a status stands in for a look that is under way, seconds: well below the 180 after which readers
+/// take it for unknown.
+const GRACE_SECONDS: i64 = 90;
 
 /// States of `status.brokers`.
 pub mod broker_state {
@@ -43,7 +47,7 @@ pub mod broker_state {
 }
 
 /// Everything that the status is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Report<'a> {
     /// The object, with its previous status.
     pub object: &'a EdgeCluster,
@@ -63,8 +67,19 @@ pub struct Report<'a> {
     pub topics: Option<&'a Outcome>,
     /// How far the volumes are.
     pub growth: &'a Growth,
+    /// Age from which a sample says nothing about now, see [`stale_after`].
+    pub stale: SignedDuration,
     /// Now.
     pub now: Timestamp,
+}
+
+/// Age from which a sample says nothing about now: one look may be missed, and one may take as long as its deadlines.
+#[must_use]
+pub fn stale_after(sample_interval: Duration) -> SignedDuration {
+    let twice = SignedDuration::try_from(sample_interval.saturating_mul(2)).unwrap_or(SignedDuration::MAX);
+    twice
+        .saturating_add(SignedDuration::from_secs(10))
+        .max(SignedDuration::from_secs(30))
 }
 
 impl Report<'_> {
@@ -77,7 +92,7 @@ impl Report<'_> {
         let Some(sample) = self.sample else {
             return Err(unknown("Kafka was not asked yet"));
         };
-        if self.now.duration_since(sample.at).abs() > STALE {
+        if self.now.duration_since(sample.at).abs() > self.stale {
             return Err(unknown("what Kafka said last is too old"));
         }
         sample.result.as_ref().map_err(Clone::clone)
@@ -97,6 +112,25 @@ impl Report<'_> {
     }
 }
 
+/// Whether Kafka's first answer is still to come while the last status is good for a moment longer: after a restart of
+/// the operator nothing that is well turns Unknown for some seconds.
+#[must_use]
+pub fn soon_known(report: &Report<'_>) -> bool {
+    let Some(status) = &report.object.status else {
+        return false;
+    };
+    let age = |at: &Time| report.now.duration_since(at.0).as_secs();
+    report.sample.is_none()
+        && report.cluster.is_ok()
+        && report.stopped.is_none()
+        && status.observed_generation.is_some()
+        && status.observed_generation == report.object.metadata.generation
+        && status
+            .observed_at
+            .as_ref()
+            .is_some_and(|at| age(at) < GRACE_SECONDS)
+}
+
 /// Computes the status.
 #[must_use]
 pub fn compute(report: &Report<'_>) -> EdgeClusterStatus {
@@ -107,7 +141,7 @@ pub fn compute(report: &Report<'_>) -> EdgeClusterStatus {
         .count();
     let previous = report.object.status.as_ref();
     let topics = match report.topics {
-        Some(Outcome::Known(topics)) => topics.clone(),
+        Some(Outcome::Known { report, .. }) => report.clone(),
         // Not asked in this pass: what was reported stays true until it is known better.
         _ => previous.map(|s| s.topics.clone()).unwrap_or_default(),
     };
@@ -232,7 +266,7 @@ fn effective(cluster: &ValidatedEdgeCluster) -> EffectiveEdgeCluster {
         resources: Some(cluster.resources.clone()),
         heap: format!("{}m", cluster.heap_mib),
         config: cluster.chosen.clone(),
-        durability: defaults::durability(cluster.brokers, &cluster.broker_config()),
+        durability: durability::of(cluster),
     }
 }
 

@@ -26,6 +26,8 @@ pub const CONTROLLER_PORT: u16 = 9093;
 const OWN_PORTS: [i32; 2] = [9093, 9404];
 /// Names that listeners may not have: they are names of our own objects.
 const OWN_NAMES: [&str; 2] = ["controller", "brokers"];
+/// The topic setting that would break law 1; the broker's own is one of [`OWNED_BROKER_KEYS`].
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 /// Settings that give a number of replicas, which cannot exceed the number of brokers.
 const REPLICA_KEYS: [&str; 7] = [
     "default.replication.factor",
@@ -431,6 +433,7 @@ fn topics(object: &EdgeCluster) -> Result<BTreeMap<String, ValidTopic>, Problem>
                 "choose another name",
             ));
         }
+        topic_config(&field, &topic.config)?;
         let valid = ValidTopic {
             partitions: topic.partitions,
             replicas,
@@ -446,4 +449,18 @@ fn topics(object: &EdgeCluster) -> Result<BTreeMap<String, ValidTopic>, Problem>
         }
     }
     Ok(topics)
+}
+
+fn topic_config(topic: &str, config: &BTreeMap<String, String>) -> Result<(), Problem> {
+    // Kafka takes any case, and spaces around it.
+    let unclean = config.get(UNCLEAN_ELECTION);
+    match unclean.filter(|value| value.trim().eq_ignore_ascii_case("true")) {
+        None => Ok(()),
+        Some(value) => Err(invalid(
+            &format!("{topic}.config.{UNCLEAN_ELECTION}"),
+            value,
+            "lets a replica that is behind become leader, which drops what was acknowledged",
+            "set it to \"false\"; removed, it would stay in Kafka",
+        )),
+    }
 }

@@ -3,7 +3,7 @@ import os
 import re
 
 from . import release, toolbox
-from .objects import wait_condition, wait_verdict
+from .objects import wait_all_brokers, wait_condition, wait_verdict
 from .process import run
 from .sites import SAMPLES, Site, World
 from .ui import say
@@ -37,6 +37,7 @@ def apply_factory(world: World) -> None:
 def wait_ready(world: World, seconds: float = 240) -> None:
     """Wait until both sites do what their files ask, and the link follows."""
     wait_condition(world.factory, "edgecluster", "munich", "Ready", seconds=seconds)
+    wait_all_brokers(world.region, "eu", seconds=seconds)
     wait_condition(world.region, "edgecluster", "eu", "Ready", seconds=seconds)
     wait_condition(world.factory, "bridgepipeline", "machines", "Ready", seconds=seconds)
     wait_verdict(world.factory, "replicationlink", "to-eu", "InSync", seconds=seconds)

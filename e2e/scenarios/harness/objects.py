@@ -44,6 +44,18 @@ def wait_condition(site: Site, kind: str, name: str, type_: str, status: str = "
                  remedy=remedy or f"kubectl -n {site.namespace} describe {kind} {name}")
 
 
+def wait_all_brokers(site: Site, name: str, seconds: float = 120) -> dict:
+    """Wait until every broker runs: Ready is True already while one of three is away."""
+    def check():
+        obj = site.kube.need("edgecluster", name, site.namespace)
+        running, wanted = obj.get("status", {}).get("readyBrokers"), obj["spec"]["brokers"]
+        if running != f"{wanted}/{wanted}" or not current(obj):
+            raise NotYet(f"readyBrokers {running}; {told(obj, 'Ready')}")
+        return obj
+    return until(f"{site.name}: all brokers of {name} run", check, seconds,
+                 remedy=f"kubectl -n {site.namespace} describe edgecluster {name}")
+
+
 def verdict(obj: dict) -> str:
     """InSync, CatchingUp, …"""
     return obj.get("status", {}).get("verdict", "")

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::super::names;
 use super::super::validate::{CONTROLLER_PORT, ValidatedEdgeCluster};
 use crate::api::EdgeCluster;
-use crate::controller::{Kind, selector_labels};
+use crate::controller::{Kind, dns, selector_labels};
 
 /// Builds it.
 pub fn network_policy(cluster: &ValidatedEdgeCluster) -> NetworkPolicy {
@@ -36,49 +36,23 @@ pub fn network_policy(cluster: &ValidatedEdgeCluster) -> NetworkPolicy {
         to: Some(peers),
         ports: Some(among_brokers),
     };
+    let mut egress = vec![to_brokers];
+    egress.extend(dns());
     NetworkPolicy {
         metadata: cluster.metadata(names::base(&cluster.name)),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(brokers),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![clients, controllers]),
-            egress: Some(vec![to_brokers, dns(), dns_pods()]),
+            egress: Some(egress),
         }),
     }
 }
 
 fn tcp(number: u16) -> NetworkPolicyPort {
-    on("TCP", number)
-}
-
-fn on(protocol: &str, number: u16) -> NetworkPolicyPort {
     NetworkPolicyPort {
-        protocol: Some(protocol.to_owned()),
+        protocol: Some("TCP".to_owned()),
         port: Some(IntOrString::Int(i32::from(number))),
         end_port: None,
-    }
-}
-
-/// DNS wherever it is: a node-local cache has no pod of its own.
-fn dns() -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule {
-        to: None,
-        ports: Some(vec![on("UDP", 53), on("TCP", 53)]),
-    }
-}
-
-/// The cluster's DNS pods on whatever port they listen: policies see the port after the Service's translation.
-fn dns_pods() -> NetworkPolicyEgressRule {
-    let selector = LabelSelector {
-        match_labels: Some([("k8s-app".to_owned(), "kube-dns".to_owned())].into()),
-        ..LabelSelector::default()
-    };
-    NetworkPolicyEgressRule {
-        to: Some(vec![NetworkPolicyPeer {
-            namespace_selector: Some(LabelSelector::default()),
-            pod_selector: Some(selector),
-            ip_block: None,
-        }]),
-        ports: None,
     }
 }

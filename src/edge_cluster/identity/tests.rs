@@ -47,12 +47,12 @@ fn refusal(plan: Plan) -> (Reason, String) {
 
 #[test]
 fn a_record_is_drawn_only_when_there_is_neither_record_nor_volume() {
-    assert_eq!(plan(&cluster(), None, &BTreeMap::new(), &[]), Plan::Draw);
+    assert_eq!(plan(&cluster(), None, &BTreeMap::new()), Plan::Draw);
 }
 
 #[test]
 fn volumes_without_a_record_are_not_touched() {
-    let (reason, message) = refusal(plan(&cluster(), None, &claims(false), &[]));
+    let (reason, message) = refusal(plan(&cluster(), None, &claims(false)));
     assert_eq!(reason, Reason::IdentityMissing);
     assert!(
         message.contains("data-munich-kafka-0") && message.contains("munich-kafka-identity"),
@@ -62,21 +62,18 @@ fn volumes_without_a_record_are_not_touched() {
 
 #[test]
 fn what_is_still_being_deleted_is_waited_for() {
-    assert!(matches!(
-        plan(&cluster(), None, &claims(true), &[]),
-        Plan::Wait(_)
-    ));
+    assert!(matches!(plan(&cluster(), None, &claims(true)), Plan::Wait(_)));
     let mut going = record(&cluster());
     going.meta.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
     assert!(matches!(
-        plan(&cluster(), Some(&going), &BTreeMap::new(), &[]),
+        plan(&cluster(), Some(&going), &BTreeMap::new()),
         Plan::Wait(_)
     ));
     // With `retain: false` the garbage collector will take the record of the earlier object with it.
     let mut earlier = record(&short_lived());
     earlier.meta.owner_references.as_mut().unwrap()[0].uid = "earlier".into();
     assert!(matches!(
-        plan(&cluster(), Some(&earlier), &BTreeMap::new(), &[]),
+        plan(&cluster(), Some(&earlier), &BTreeMap::new()),
         Plan::Wait(_)
     ));
 }
@@ -85,63 +82,77 @@ fn what_is_still_being_deleted_is_waited_for() {
 fn a_retained_record_is_adopted_as_it_is() {
     let cluster = cluster();
     let found = record(&cluster);
-    let Plan::Use { identity, patch } = plan(&cluster, Some(&found), &claims(false), &[]) else {
+    let Plan::Use { identity, adopt } = plan(&cluster, Some(&found), &claims(false)) else {
         panic!("not used");
     };
-    assert_eq!((Ok(identity), patch), (found.record, None));
+    assert_eq!((Ok(identity), adopt), (found.record, false));
 }
 
 #[test]
 fn a_record_restored_by_hand_gets_its_labels() {
     let mut found = record(&cluster());
     found.meta = ObjectMeta::default();
-    let Plan::Use { patch, .. } = plan(&cluster(), Some(&found), &claims(false), &[]) else {
-        panic!("not used");
-    };
-    assert_eq!(
-        patch,
-        Some(Change {
-            data: false,
-            metadata: true
-        })
-    );
+    let plan = plan(&cluster(), Some(&found), &claims(false));
+    assert!(matches!(plan, Plan::Use { adopt: true, .. }));
 }
 
 #[test]
 fn the_records_owner_follows_retain() {
     for (now, before) in [(cluster(), short_lived()), (short_lived(), cluster())] {
-        let Plan::Use { patch, .. } = plan(&now, Some(&record(&before)), &claims(false), &[]) else {
-            panic!("not used");
-        };
-        assert!(patch.unwrap().metadata);
+        let plan = plan(&now, Some(&record(&before)), &claims(false));
+        assert!(matches!(plan, Plan::Use { adopt: true, .. }));
     }
-    let plan = plan(&short_lived(), Some(&record(&short_lived())), &claims(false), &[]);
-    assert!(matches!(plan, Plan::Use { patch: None, .. }));
+    let plan = plan(&short_lived(), Some(&record(&short_lived())), &claims(false));
+    assert!(matches!(plan, Plan::Use { adopt: false, .. }));
 }
 
 #[test]
 fn the_permission_is_withdrawn_from_a_broker_that_ran() {
-    let cluster = valid(&region());
-    let found = record(&cluster);
-    let Plan::Use { identity, patch } = plan(&cluster, Some(&found), &BTreeMap::new(), &[2]) else {
-        panic!("not used");
-    };
-    let formats: Vec<_> = identity.brokers.iter().map(|b| b.format).collect();
+    let found = record(&valid(&region()));
+    let withdrawn = withdrawal(&region(), &found, &[2]).unwrap();
+    let formats: Vec<_> = withdrawn.brokers.iter().map(|b| b.format).collect();
     use FormatPermission::{Permitted, Withdrawn};
     assert_eq!(formats, [Permitted, Permitted, Withdrawn]);
-    assert!(patch.unwrap().data);
+    assert_eq!(withdrawal(&region(), &found, &[]), None);
+    let done = FoundIdentity {
+        record: Ok(withdrawn),
+        ..found
+    };
+    assert_eq!(withdrawal(&region(), &done, &[2]), None);
+}
+
+#[test]
+fn the_permission_is_withdrawn_whatever_the_spec_says() {
+    let found = record(&valid(&region()));
+    let mut object = region();
+    (object.spec.brokers, object.spec.paused) = (2, Some(true));
+    object.spec.listeners.clear();
+    assert!(withdrawal(&object, &found, &[0]).is_some());
+}
+
+#[test]
+fn a_record_that_is_going_or_cannot_be_read_is_left_alone() {
+    let mut going = record(&cluster());
+    going.meta.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+    let mut earlier = record(&short_lived());
+    earlier.meta.owner_references.as_mut().unwrap()[0].uid = "earlier".into();
+    let mut damaged = record(&cluster());
+    damaged.record = Err("it is damaged".into());
+    for found in [going, earlier, damaged] {
+        assert_eq!(withdrawal(&factory(), &found, &[0]), None);
+    }
 }
 
 #[test]
 fn a_record_of_another_number_of_brokers_or_a_damaged_one_is_refused() {
     let other = record(&valid(&region()));
-    let (reason, message) = refusal(plan(&cluster(), Some(&other), &claims(false), &[]));
+    let (reason, message) = refusal(plan(&cluster(), Some(&other), &claims(false)));
     assert_eq!(reason, Reason::IdentityMismatch);
     assert!(message.contains("[0, 1, 2]"), "{message}");
     let mut damaged = record(&cluster());
     damaged.record = Err("it is damaged".into());
     assert_eq!(
-        refusal(plan(&cluster(), Some(&damaged), &claims(false), &[])).0,
+        refusal(plan(&cluster(), Some(&damaged), &claims(false))).0,
         Reason::IdentityMismatch
     );
 }

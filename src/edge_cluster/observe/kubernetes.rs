@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 
 use super::super::build::{DATA_VOLUME, IDENTITY_KEY};
 use super::super::names;
-use super::{Observed, pod_facts};
+use super::{Observed, PodFacts, pod_facts};
 use crate::api::{EdgeCluster, Quantity};
 use crate::broker::config::Identity;
-use crate::controller::{Cached, Context, Error, Owned};
+use crate::controller::{Cached, Context, Error, Kind, Owned, selector_labels};
 
 /// Age at which the volume claims, which are not watched, are read again.
 const CLAIMS_TTL: SignedDuration = SignedDuration::from_secs(60);
@@ -285,6 +285,24 @@ pub async fn is_set_current(ctx: &Context, namespace: &str, name: &str) -> Resul
         let seen = set.status.and_then(|s| s.observed_generation);
         seen.is_some() && seen >= set.metadata.generation
     }))
+}
+
+/// The brokers' pods as the API server has them now: the watch may lag behind.
+///
+/// # Errors
+/// When the API server does not tell.
+pub async fn pods_now(ctx: &Context, namespace: &str, name: &str) -> Result<BTreeMap<i32, PodFacts>, Error> {
+    let labels = selector_labels(EdgeCluster::KIND, name);
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let params = ListParams::default().labels(&labels.join(","));
+    let what = || format!("list the pods of EdgeCluster {namespace}/{name}");
+    let api = ctx.api::<Pod>(namespace);
+    let list = ctx.call(what, async { api.list(&params).await }).await?;
+    let set = names::base(name);
+    Ok(list.items.iter().filter_map(|pod| pod_facts(&set, pod)).collect())
 }
 
 #[cfg(test)]

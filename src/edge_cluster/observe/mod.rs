@@ -5,7 +5,9 @@ mod kubernetes;
 mod pods;
 
 pub use kafka::{KafkaFacts, Sample, TopicFacts, Unanswered, sample, sample_for_ever, topics_of};
-pub use kubernetes::{Claim, FoundIdentity, FoundRecord, Memory, SetFacts, is_set_current, observe};
+pub use kubernetes::{
+    Claim, FoundIdentity, FoundRecord, Memory, SetFacts, is_set_current, observe, pods_now,
+};
 pub use pods::{PodFacts, pod_facts};
 
 use std::collections::BTreeMap;

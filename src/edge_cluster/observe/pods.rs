@@ -19,6 +19,8 @@ pub struct PodFacts {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// The resource version that all of this was read from.
+    pub version: Option<String>,
     /// The revision that it was made from.
     pub revision: Option<String>,
     /// The ConfigMap of its configuration.
@@ -55,6 +57,7 @@ pub fn pod_facts(set: &str, pod: &Pod) -> Option<(i32, PodFacts)> {
         id,
         PodFacts {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
+            version: pod.metadata.resource_version.clone(),
             revision: annotation(REVISION_ANNOTATION),
             config: annotation(CONFIG_ANNOTATION),
             terminating: pod.metadata.deletion_timestamp.is_some(),

@@ -125,6 +125,18 @@ fn an_old_answer_of_kafka_proves_nothing() {
 }
 
 #[test]
+fn kafka_is_asked_anew_for_a_restart_and_where_only_its_age_is_in_the_way() {
+    let mut observed = outdated(3, 0);
+    assert!(decide(&observed).asks_anew());
+    kafka(&mut observed).at = at(NOW - 60);
+    assert!(decide(&observed).asks_anew(), "samples may be a minute apart");
+    observed.kafka = Err(Unasked("no answer".into()));
+    assert!(!decide(&observed).asks_anew());
+    observed.pods.values_mut().for_each(|p| p.up_to_date = true);
+    assert!(!decide(&observed).asks_anew());
+}
+
+#[test]
 fn brokers_that_crash_because_of_what_was_mended_are_replaced_without_kafka() {
     let mut observed = outdated(3, 0);
     observed.kafka = Err(Unasked("no answer".into()));

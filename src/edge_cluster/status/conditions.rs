@@ -1,6 +1,5 @@
 //! The conditions, each from what it is about; `Ready` from all of them.
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::super::names;
@@ -8,15 +7,13 @@ use super::super::observe::{KafkaFacts, Unanswered};
 use super::super::roll::Step;
 use super::super::topics::{Outcome, state as topic_state};
 use super::super::volumes::Growth;
-use super::{Report, broker_state};
+use super::{Report, broker_state, patience};
 use crate::api::{BrokerStatus, Reason, condition_type};
 use crate::broker::progress::LaunchReason;
 use crate::controller::Conditions;
 
 /// A volume this full, percent, is full: Kafka dies when nothing is left.
 const FULL_PERCENT: i32 = 95;
-/// A start that takes longer than this needs help.
-const START_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How far the object is from what its spec asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +54,34 @@ pub(super) fn compute(report: &Report<'_>, brokers: &[BrokerStatus]) -> Vec<Cond
         .map(|s| s.conditions.as_slice())
         .unwrap_or_default();
     let generation = report.object.metadata.generation;
-    let mut conditions = Conditions::new(previous, generation, report.now);
     let Verdict {
         ready,
         progress,
         reason,
         message,
     } = ready(report, brokers);
-    conditions.set(condition_type::READY, ready, reason, &message);
+    let waits = progress == Progress::Starting;
+    let carried = if waits {
+        patience::carried_over(previous, reason)
+    } else {
+        previous.to_vec()
+    };
+    let mut conditions = Conditions::new(&carried, generation, report.now);
+    // Where it serves already, what it waits for is the word of the other conditions.
+    let told = if waits && ready == Some(true) {
+        Reason::Progressing
+    } else {
+        reason
+    };
+    conditions.set(condition_type::READY, ready, told, &message);
     kafka_conditions(&mut conditions, report);
     topics(&mut conditions, report);
     up_to_date(&mut conditions, report, brokers);
-    let waited = conditions
-        .since(condition_type::READY)
-        .map(|since| report.now.duration_since(since));
-    let patient = waited.is_none_or(|waited| waited < START_PATIENCE);
     match progress {
         Progress::Settled => {}
-        Progress::Starting if !patient => drop(conditions.stalled(reason, message)),
+        Progress::Starting if patience::too_long(previous, generation, reason, report.now) => {
+            conditions.stalled(reason, message);
+        }
         Progress::Working | Progress::Starting => drop(conditions.reconciling(reason, message)),
         Progress::Stalled => drop(conditions.stalled(reason, message)),
     }
@@ -176,55 +183,65 @@ fn under_way(report: &Report<'_>, brokers: &[BrokerStatus]) -> Option<Verdict> {
     let list = away.iter().map(|b| told(b)).collect::<Vec<_>>().join("; ");
     let rolling = away.iter().any(|b| b.state == broker_state::RESTARTING)
         || matches!(report.step, Some(Step::Restart { .. } | Step::Wait { .. }));
-    let serves = report
-        .kafka()
-        .is_ok_and(|k| k.counts.offline == 0 && has_leader(k));
+    let serves = serves(report, brokers.len() - away.len());
     let troubled = away
         .iter()
         .any(|b| report.pod(b.id).is_some_and(|p| p.trouble.is_some()));
-    Some(if rolling && !troubled {
-        // While one of three restarts, the cluster does what it should.
-        verdict(Some(serves), Progress::Working, Reason::Progressing, list)
+    // While one of three is away and the others serve, the cluster does what it should.
+    let (progress, reason) = if rolling && !troubled {
+        (Progress::Working, Reason::Progressing)
     } else if troubled || first.state == broker_state::UNKNOWN {
-        verdict(Some(false), Progress::Starting, Reason::PodsUnavailable, list)
+        (Progress::Starting, Reason::PodsUnavailable)
     } else {
-        verdict(Some(false), Progress::Starting, Reason::Starting, list)
-    })
+        (Progress::Starting, Reason::Starting)
+    };
+    Some(verdict(Some(serves), progress, reason, list))
+}
+
+/// Whether a majority runs, and nothing that Kafka says contradicts it.
+fn serves(report: &Report<'_>, running: usize) -> bool {
+    let wanted = usize::try_from(report.wanted()).unwrap_or(usize::MAX);
+    running > wanted / 2 && report.kafka().is_ok_and(|facts| fault(report, facts).is_none())
 }
 
 fn has_leader(facts: &KafkaFacts) -> bool {
     facts.quorum.as_ref().is_ok_and(|(leader, _)| leader.is_some())
 }
 
-/// All brokers run: what Kafka says decides.
-fn by_kafka(report: &Report<'_>, facts: &KafkaFacts) -> Verdict {
+/// What of the cluster's work is not done, by Kafka's own word.
+fn fault(report: &Report<'_>, facts: &KafkaFacts) -> Option<Verdict> {
+    let waits = |reason, message: String| Some(verdict(Some(false), Progress::Starting, reason, message));
+    let stalls = |reason, message: String| Some(verdict(Some(false), Progress::Stalled, reason, message));
     if !has_leader(facts) {
-        let message = "the metadata quorum has no leader";
-        return verdict(Some(false), Progress::Starting, Reason::QuorumLost, message);
+        return waits(Reason::QuorumLost, "the metadata quorum has no leader".to_owned());
     }
     if facts.counts.offline > 0 {
         let message = format!(
             "{} of {} partitions have no leader",
             facts.counts.offline, facts.counts.total
         );
-        return verdict(
-            Some(false),
-            Progress::Starting,
-            Reason::PartitionsOffline,
-            message,
-        );
+        return waits(Reason::PartitionsOffline, message);
     }
     if let Some((id, percent)) = facts.disks.iter().find(|(_, p)| i32::from(**p) >= FULL_PERCENT) {
         let message = format!(
             "the volume of broker {id} is {percent}% full; lower retention, or grow storage.size, before Kafka stops"
         );
-        return verdict(Some(false), Progress::Stalled, Reason::DiskFull, message);
+        return stalls(Reason::DiskFull, message);
     }
-    if let Some(Outcome::Known(topics)) = report.topics
-        && let Some(refused) = topics.iter().find(|t| t.state == topic_state::REFUSED)
-    {
+    let Some(Outcome::Known { report, waiting }) = report.topics else {
+        return None;
+    };
+    if let Some(refused) = report.iter().find(|t| t.state == topic_state::REFUSED) {
         let message = format!("topic {}: {}", refused.name, refused.message);
-        return verdict(Some(false), Progress::Stalled, Reason::TopicRefused, message);
+        return stalls(Reason::TopicRefused, message);
+    }
+    waits(Reason::Starting, waiting.clone()?)
+}
+
+/// All brokers run: what Kafka says decides.
+fn by_kafka(report: &Report<'_>, facts: &KafkaFacts) -> Verdict {
+    if let Some(fault) = fault(report, facts) {
+        return fault;
     }
     match report.step {
         Some(Step::Restart { id, .. }) => {
@@ -325,8 +342,8 @@ fn kafka_conditions(conditions: &mut Conditions, report: &Report<'_>) {
 
 fn topics(conditions: &mut Conditions, report: &Report<'_>) {
     let type_ = condition_type::TOPICS_SYNCED;
-    let topics = match report.topics {
-        Some(Outcome::Known(topics)) => topics,
+    let (topics, waiting) = match report.topics {
+        Some(Outcome::Known { report, waiting }) => (report, waiting),
         Some(Outcome::Unknown(why)) => {
             conditions.unknown(type_, Reason::KafkaUnknown, why);
             return;
@@ -346,19 +363,22 @@ fn topics(conditions: &mut Conditions, report: &Report<'_>) {
         0 => String::new(),
         n => format!("; {n} with what was removed from the spec and is kept, see status.topics"),
     };
-    match (of(topic_state::REFUSED), of(topic_state::DIFFERS)) {
-        (0, 0) => {
+    match (of(topic_state::REFUSED), waiting, of(topic_state::DIFFERS)) {
+        (0, None, 0) => {
             let message = format!(
                 "{} topics are as the spec says{kept}",
                 report.object.spec.topics.len()
             );
             conditions.yes(type_, Reason::AsDesired, message);
         }
-        (0, differ) => {
+        (0, None, differ) => {
             let message = format!("{differ} topics differ from the spec, see status.topics{kept}");
             conditions.no(type_, Reason::TopicsDiffer, message);
         }
-        (refused, _) => {
+        (0, Some(waiting), _) => {
+            conditions.no(type_, Reason::Progressing, format!("{waiting}{kept}"));
+        }
+        (refused, ..) => {
             let message = format!("{refused} topics are refused by Kafka, see status.topics{kept}");
             conditions.no(type_, Reason::TopicRefused, message);
         }

@@ -1,12 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::super::roll::{Voter, Wait};
 use super::super::topics::{state as topic_state, status as topic_status};
 use super::super::validate::tests::{factory, options, region, valid};
 use super::super::validate::validate;
 use super::*;
-use crate::api::PartitionCounts;
+use crate::api::{PartitionCounts, TopicStatus};
 use crate::broker::progress::LastWords;
+
+mod away;
+mod time;
 
 const NOW: i64 = 100_000;
 
@@ -18,6 +23,7 @@ fn pod(id: i32, process: Process) -> PodFacts {
     PodFacts {
         name: format!("munich-kafka-{id}"),
         uid: "u".into(),
+        version: None,
         revision: Some("r".into()),
         config: None,
         terminating: false,
@@ -27,6 +33,11 @@ fn pod(id: i32, process: Process) -> PodFacts {
         last_words: None,
         trouble: None,
     }
+}
+
+fn known(report: Vec<TopicStatus>) -> Option<Outcome> {
+    let waiting = None;
+    Some(Outcome::Known { report, waiting })
 }
 
 /// A situation, healthy until a test makes it otherwise.
@@ -73,7 +84,7 @@ impl Situation {
             }),
             stopped: None,
             step: Some(Step::Done),
-            topics: Some(Outcome::Known(Vec::new())),
+            topics: known(Vec::new()),
             growth: Growth::Done,
         }
     }
@@ -94,9 +105,9 @@ impl Situation {
         self.sample.as_mut().unwrap().result = Err(unanswered);
     }
 
-    fn status_at(&self, now: i64) -> EdgeClusterStatus {
+    fn with_report<T>(&self, now: i64, use_it: impl FnOnce(&Report<'_>) -> T) -> T {
         let cluster = validate(&self.object, &options());
-        compute(&Report {
+        use_it(&Report {
             object: &self.object,
             cluster: cluster.as_ref(),
             observed: &self.observed,
@@ -106,8 +117,13 @@ impl Situation {
             step: self.step.as_ref(),
             topics: self.topics.as_ref(),
             growth: &self.growth,
+            stale: stale_after(options().sample_interval),
             now: at(now),
         })
+    }
+
+    fn status_at(&self, now: i64) -> EdgeClusterStatus {
+        self.with_report(now, compute)
     }
 
     fn status(&self) -> EdgeClusterStatus {
@@ -116,11 +132,7 @@ impl Situation {
 
     /// Type, status and reason of each condition, as in `Ready=True/AsDesired`.
     fn conditions(&self) -> BTreeSet<String> {
-        let conditions = self.status().conditions;
-        conditions
-            .iter()
-            .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason))
-            .collect()
+        words(&self.status())
     }
 
     fn has(&self, wanted: &[&str]) {
@@ -138,6 +150,11 @@ impl Situation {
             .unwrap()
             .message
     }
+}
+
+fn words(status: &EdgeClusterStatus) -> BTreeSet<String> {
+    let word = |c: &Condition| format!("{}={}/{}", c.type_, c.status, c.reason);
+    status.conditions.iter().map(word).collect()
 }
 
 fn one() -> Situation {
@@ -289,28 +306,6 @@ fn a_broker_that_ends_again_and_again_is_failing_with_its_last_words() {
 }
 
 #[test]
-fn a_first_start_is_progress_for_ten_minutes_and_then_a_case_for_help() {
-    let mut situation = one();
-    situation.pod(0).process = Process::Starting { since: at(NOW) };
-    (situation.sample, situation.topics) = (None, None);
-    situation.has(&[
-        "Ready=False/Starting",
-        "Reconciling=True/Starting",
-        "QuorumHealthy=Unknown/KafkaUnknown",
-    ]);
-    situation.object.status = Some(situation.status());
-    let later = situation.status_at(NOW + 599).conditions;
-    assert!(later.iter().any(|c| c.type_ == "Reconciling"));
-    let stalled = situation.status_at(NOW + 600).conditions;
-    assert!(
-        stalled
-            .iter()
-            .any(|c| c.type_ == "Stalled" && c.reason == "Starting")
-    );
-    assert!(!stalled.iter().any(|c| c.type_ == "Reconciling"));
-}
-
-#[test]
 fn a_pod_that_cannot_start_is_told_in_kubernetes_words() {
     let mut situation = one();
     situation.pod(0).process = Process::Stopped;
@@ -395,28 +390,24 @@ fn quorum_and_partitions_are_judged_by_kafkas_own_word() {
 fn a_refused_topic_stalls_and_kept_ones_do_not() {
     let mut situation = one();
     let refused = topic_status("t", topic_state::REFUSED, "INVALID_REPLICATION_FACTOR");
-    situation.topics = Some(Outcome::Known(vec![refused]));
+    situation.topics = known(vec![refused]);
     situation.has(&[
         "Ready=False/TopicRefused",
         "TopicsSynced=False/TopicRefused",
         "Stalled=True/TopicRefused",
     ]);
     assert!(situation.message("Ready").contains("INVALID_REPLICATION_FACTOR"));
-    situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::KEPT, "kept")]));
+    situation.topics = known(vec![topic_status("t", topic_state::KEPT, "kept")]);
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=True/AsDesired"]);
     assert!(situation.message("TopicsSynced").contains("kept"));
-    situation.topics = Some(Outcome::Known(vec![topic_status(
-        "t",
-        topic_state::DIFFERS,
-        "9 partitions",
-    )]));
+    situation.topics = known(vec![topic_status("t", topic_state::DIFFERS, "9 partitions")]);
     situation.has(&["Ready=True/AsDesired", "TopicsSynced=False/TopicsDiffer"]);
 }
 
 #[test]
 fn topics_that_were_not_compared_keep_what_was_reported() {
     let mut situation = one();
-    situation.topics = Some(Outcome::Known(vec![topic_status("t", topic_state::KEPT, "kept")]));
+    situation.topics = known(vec![topic_status("t", topic_state::KEPT, "kept")]);
     situation.object.status = Some(situation.status());
     situation.topics = None;
     assert_eq!(situation.status().topics.len(), 1);

@@ -29,8 +29,13 @@ const CLUSTER_WIDE: &str = "min.insync.replicas";
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything was compared and done, but for what is reported.
-    Known(Vec<TopicStatus>),
+    /// Everything was compared and done, but for this.
+    Known {
+        /// What is reported of single topics.
+        report: Vec<TopicStatus>,
+        /// What waits for brokers that Kafka does not have yet, for people.
+        waiting: Option<String>,
+    },
     /// Kafka could not be asked.
     Unknown(String),
 }
@@ -56,10 +61,10 @@ pub async fn sync(
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
     let input = fingerprint(cluster, facts);
-    if let Some((at, same, outcome @ Outcome::Known(report))) = &memory.last
+    if let Some((at, same, outcome @ Outcome::Known { report, waiting: None })) = &memory.last
         && *same == input
         && now.duration_since(*at).abs() < COMPARE_EVERY
-        // What was refused is tried again each time, so that it recovers by itself.
+        // What was refused or waits is tried again each time, so that it recovers by itself.
         && !report.iter().any(|t| t.state == state::REFUSED)
     {
         return Ok(outcome.clone());
@@ -68,8 +73,8 @@ pub async fn sync(
     let outcome = match compare(admin, cluster, facts, &record).await {
         Ok(plan) => {
             write_record(ctx, object, cluster, &plan.record, &record, found.is_some()).await?;
-            match carry_out(admin, plan).await {
-                Ok(report) => Outcome::Known(condense(report)),
+            match carry_out(admin, plan, cluster).await {
+                Ok(answers) => answers.outcome(),
                 Err(error) => Outcome::Unknown(error.explain()),
             }
         }
@@ -183,14 +188,22 @@ async fn set_cluster_wide(
 }
 
 /// Does what is planned. An answer about one topic is reported with it; a call without an answer ends it.
-async fn carry_out(admin: &Admin, plan: Plan) -> Result<Vec<TopicStatus>, KafkaError> {
-    let mut report = plan.report;
+async fn carry_out<'a>(
+    admin: &Admin,
+    plan: Plan,
+    cluster: &'a ValidatedEdgeCluster,
+) -> Result<Answers<'a>, KafkaError> {
+    let mut answers = Answers {
+        cluster,
+        report: plan.report,
+        waiting: BTreeMap::new(),
+    };
     for batch in plan.create.chunks(BATCH) {
         for (name, result) in admin.create_topics(batch, false).await? {
             match result {
                 // It was made since we last looked; the next comparison sees how.
                 Err(error) if error.is(ResponseError::TopicAlreadyExists) => {}
-                result => note(&mut report, &name, result.map(drop))?,
+                result => answers.note(&name, result.map(drop))?,
             }
         }
     }
@@ -198,24 +211,57 @@ async fn carry_out(admin: &Admin, plan: Plan) -> Result<Vec<TopicStatus>, KafkaE
     for batch in grow.chunks(BATCH) {
         let batch = batch.iter().cloned().collect();
         for (name, result) in admin.create_partitions(&batch, false).await? {
-            note(&mut report, &name, result)?;
+            answers.note(&name, result)?;
         }
     }
     for batch in plan.alter.chunks(BATCH) {
         for (name, result) in admin.incremental_alter_configs(batch, false).await? {
-            note(&mut report, &name, result)?;
+            answers.note(&name, result)?;
         }
     }
-    Ok(report)
+    Ok(answers)
 }
 
-fn note(report: &mut Vec<TopicStatus>, name: &str, result: Result<(), KafkaError>) -> Result<(), KafkaError> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) if error.code().is_some_and(|code| !code.is_retriable()) => {
-            report.push(status(name, state::REFUSED, error.explain()));
-            Ok(())
+/// What Kafka answered about topics.
+pub(super) struct Answers<'a> {
+    pub(super) cluster: &'a ValidatedEdgeCluster,
+    /// What is reported of single topics.
+    pub(super) report: Vec<TopicStatus>,
+    /// Topics that wait for brokers, each with Kafka's words.
+    pub(super) waiting: BTreeMap<String, String>,
+}
+
+impl Answers<'_> {
+    pub(super) fn note(&mut self, name: &str, result: Result<(), KafkaError>) -> Result<(), KafkaError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.is(ResponseError::InvalidReplicationFactor) && self.fits(name) => {
+                self.waiting.insert(name.to_owned(), error.explain());
+                Ok(())
+            }
+            Err(error) if error.code().is_some_and(|code| !code.is_retriable()) => {
+                self.report.push(status(name, state::REFUSED, error.explain()));
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
+    }
+
+    /// Whether the cluster can have as many replicas. If so, a refusal for their number says only that a broker has not
+    /// registered yet, as during a first start, or is shutting down.
+    fn fits(&self, name: &str) -> bool {
+        let topic = self.cluster.topics.get(name);
+        topic.is_some_and(|topic| i32::from(topic.replicas) <= self.cluster.brokers)
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        let waiting = self.waiting.values().next().map(|first| {
+            let topics = names::list(self.waiting.keys().map(String::as_str));
+            format!("waiting for more brokers to register: topics {topics}; Kafka says: {first}")
+        });
+        Outcome::Known {
+            report: condense(self.report),
+            waiting,
+        }
     }
 }

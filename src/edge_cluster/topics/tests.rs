@@ -1,5 +1,10 @@
-use super::*;
+use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
+
+use super::super::validate::tests::{region, valid};
+use super::apply::Answers;
+use super::*;
+use crate::kafka::KafkaError;
 
 fn topic(partitions: i32, config: &[(&str, &str)]) -> ValidTopic {
     ValidTopic {
@@ -220,6 +225,51 @@ fn the_report_has_one_entry_for_each_topic_what_matters_most_first_and_a_bound()
         ("t59", state::REFUSED)
     );
     assert_eq!(condensed[0].message, "r; k");
+}
+
+fn refusal(code: ResponseError) -> Result<(), KafkaError> {
+    Err(KafkaError::from_code("the topic", code.code(), None).unwrap())
+}
+
+#[test]
+fn too_few_brokers_for_now_are_waited_for_and_too_few_for_ever_are_a_refusal() {
+    let mut object = region();
+    let topic = |name: &str, replicas| crate::api::Topic {
+        name: name.into(),
+        partitions: 1,
+        replicas,
+        config: BTreeMap::new(),
+    };
+    object.spec.topics = vec![topic("early", 3), topic("never", 4), topic("wrong", 3)];
+    let cluster = valid(&object);
+    let mut answers = Answers {
+        cluster: &cluster,
+        report: Vec::new(),
+        waiting: BTreeMap::new(),
+    };
+    for name in ["early", "never"] {
+        answers
+            .note(name, refusal(ResponseError::InvalidReplicationFactor))
+            .unwrap();
+    }
+    answers
+        .note("wrong", refusal(ResponseError::InvalidConfig))
+        .unwrap();
+    assert!(
+        answers
+            .note("wrong", refusal(ResponseError::RequestTimedOut))
+            .is_err()
+    );
+    let Outcome::Known { report, waiting } = answers.outcome() else {
+        panic!("Kafka answered");
+    };
+    let refused: Vec<_> = report
+        .iter()
+        .map(|t| (t.name.as_str(), t.state.as_str()))
+        .collect();
+    assert_eq!(refused, [("never", state::REFUSED), ("wrong", state::REFUSED)]);
+    let waiting = waiting.unwrap();
+    assert!(waiting.contains("topics early;"), "{waiting}");
 }
 
 prop_compose! {

@@ -159,6 +159,10 @@ fn each_field_that_cannot_work_is_named_with_its_value() {
         ),
         (|o| o.spec.topics[0].name = "__x".into(), "spec.topics[__x].name"),
         (
+            |o| unclean(o, " TRUE"),
+            "spec.topics[telemetry].config.unclean.leader.election.enable",
+        ),
+        (
             |o| o.spec.topics.push(o.spec.topics[0].clone()),
             "spec.topics[telemetry].name",
         ),
@@ -187,6 +191,21 @@ fn first(object: &mut EdgeCluster) -> &mut crate::api::NodePortBroker {
 
 fn set(object: &mut EdgeCluster, key: &str, value: &str) {
     object.spec.config.insert(key.into(), value.into());
+}
+
+fn unclean(object: &mut EdgeCluster, value: &str) {
+    let config = &mut object.spec.topics[0].config;
+    config.insert(UNCLEAN_ELECTION.into(), value.into());
+}
+
+#[test]
+fn a_topic_may_say_itself_that_a_replica_which_is_behind_never_leads() {
+    let mut object = factory();
+    unclean(&mut object, "false");
+    assert_eq!(
+        valid(&object).topics["telemetry"].config[UNCLEAN_ELECTION],
+        "false"
+    );
 }
 
 #[test]

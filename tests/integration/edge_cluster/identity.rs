@@ -197,3 +197,35 @@ async fn the_permission_to_format_goes_once_kafka_says_that_the_broker_lives() {
     world.several_passes().await;
     assert_eq!(world.permissions().await, [FormatPermission::Withdrawn]);
 }
+
+#[tokio::test]
+async fn the_permission_to_format_goes_also_while_the_cluster_is_paused_or_its_spec_invalid() {
+    for (what, reason, key, value) in [
+        ("ec-paused-ran", "Paused", "paused", json!(true)),
+        (
+            "ec-invalid-ran",
+            "InvalidSpec",
+            "config",
+            json!({"min.insync.replicas": "2"}),
+        ),
+    ] {
+        let world = World::new(what).await;
+        world.apply(&munich(1)).await;
+        world.set().await;
+        assert_eq!(world.permissions().await, [FormatPermission::Permitted]);
+        let (before, _) = world.record().await;
+        let mut spec = munich(1);
+        spec["spec"][key] = value;
+        world.apply(&spec).await;
+        world.condition("Ready", "False", reason).await;
+        world.several_passes().await;
+        assert_eq!(world.permissions().await, [FormatPermission::Permitted]);
+
+        world.run_broker(0).await;
+        let withdrawn = async || world.permissions().await == [FormatPermission::Withdrawn];
+        until("the permission's withdrawal", PATIENCE, withdrawn).await;
+        let (after, record) = world.record().await;
+        assert_eq!(after.cluster_id, before.cluster_id);
+        assert_eq!(record.owner_references(), []);
+    }
+}
