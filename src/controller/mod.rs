@@ -60,7 +60,7 @@ pub use problem::Problem;
 pub use progress::{PROGRESS_DEADLINE, ProgressError, read_progress, read_progress_at};
 pub use reconciler::{Kind, Reconciler, Requeue};
 pub use report::{Account, Told, first_of, reason_of};
-pub use run::{Runtime, run};
+pub use run::{RunError, Runtime, run};
 pub use sampler::{Latest, Samplers};
 pub use status::StatusWriter;
 pub use workload::{CONFIG_HASH_ANNOTATION, Workload, container_security, pod_security, restart_hash};

@@ -11,7 +11,7 @@ use kube::runtime::controller::Action;
 use tokio::time::timeout;
 
 use super::super::{Conditions, Context, Error, Kind, ObjectKey, Reconciler, Requeue};
-use super::Driver;
+use super::{Driver, Gate};
 use crate::api::{Reason, condition_type};
 
 /// How long one pass may take; every call in it has a shorter deadline of its own.
@@ -41,11 +41,20 @@ pub(super) fn after_failure<K: Kind>(ctx: &Context, object: &DeserializeGuard<K>
 }
 
 impl<R: Reconciler> Driver<R> {
-    pub(super) async fn pass(
+    /// A pass; one that the gate held back begins anew, with the object as it is cached by then.
+    pub(super) async fn pass_through(
         &self,
+        gate: &Gate,
         ctx: &Context,
         object: &DeserializeGuard<R::Kind>,
     ) -> Result<Action, Failed> {
+        if gate.held().await {
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        self.pass(ctx, object).await
+    }
+
+    async fn pass(&self, ctx: &Context, object: &DeserializeGuard<R::Kind>) -> Result<Action, Failed> {
         let key = key_of(object);
         self.seen
             .lock()
