@@ -167,9 +167,42 @@ fn a_first_start_is_reconciling_and_stalled_after_ten_minutes_with_the_cause_at_
     bridge.look(601, &[running()], Ok(unreachable));
     bridge.expect("Stalled", "True", Reason::MqttAuthenticationFailed);
     assert_eq!(bridge.condition("Reconciling"), None);
-    bridge.following(620);
+}
+
+#[test]
+fn a_start_that_stalled_stays_so_until_it_is_connected_also_after_a_restart_of_the_operator() {
+    let mut bridge = Watched::new();
+    let refused = |second| {
+        let mut refused = progress(second);
+        refused.mqtt.connected_since = None;
+        refused.problems = vec![problem(Component::Mqtt, bridge::Reason::MqttCredentialsRefused)];
+        Ok(refused)
+    };
+    bridge.look(0, &[running()], refused(0));
+    for second in [601, 620, 1300] {
+        bridge.look(second, &[running()], refused(second));
+        bridge.expect("Stalled", "True", Reason::MqttAuthenticationFailed);
+        assert_eq!(bridge.condition("Reconciling"), None);
+        bridge.memory = Memory::default();
+    }
+    // Another cause of the same standstill.
+    bridge.look(1310, &[], Err("no pod runs".into()));
+    bridge.expect("Stalled", "True", Reason::Starting);
+    let bridge = bridge.following(1320);
     bridge.expect("Ready", "True", Reason::Following);
     assert_eq!(bridge.condition("Stalled"), None);
+}
+
+#[test]
+fn a_start_that_stalled_begins_anew_with_a_new_spec() {
+    let mut bridge = Watched::new();
+    for second in [0, 601] {
+        bridge.look(second, &[], Err("no pod runs".into()));
+    }
+    bridge.expect("Stalled", "True", Reason::Starting);
+    bridge.object.metadata.generation = Some(4);
+    bridge.look(620, &[], Err("no pod runs".into()));
+    bridge.expect("Reconciling", "True", Reason::Starting);
 }
 
 #[test]
