@@ -12,7 +12,8 @@ use crate::api::{
 };
 use crate::bridge::progress::{self as bridge, BridgeProgress, Component, Lossless};
 use crate::controller::{
-    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of, starting_since,
+    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of, stands_in,
+    starting_since,
 };
 use crate::health::{self, Facts, History, Observation, Reach, Situation};
 
@@ -74,6 +75,14 @@ impl Memory {
             None => 0,
         }
     }
+}
+
+/// Whether the first look of a new sampler is still to come while the last status is good for a moment longer.
+pub(super) fn soon_known(object: &BridgePipeline, look: &Look<'_>) -> bool {
+    look.sample.is_none()
+        && look.validated.is_ok()
+        && look.stopped_by.is_none()
+        && stands_in(object, look.now)
 }
 
 /// The next status, and how many sessions were lost since the last look.

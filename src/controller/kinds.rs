@@ -26,6 +26,10 @@ macro_rules! kind {
                 &status.conditions
             }
 
+            fn observed_generation(status: &$status) -> Option<i64> {
+                status.observed_generation
+            }
+
             fn observed_at(status: &$status) -> Option<Timestamp> {
                 status.observed_at.as_ref().map(|t| t.0)
             }

@@ -59,7 +59,7 @@ pub use pods::{PodState, PodView, failing};
 pub use problem::Problem;
 pub use progress::{PROGRESS_DEADLINE, ProgressError, read_progress, read_progress_at};
 pub use reconciler::{Kind, Reconciler, Requeue};
-pub use report::{Account, Told, first_of, reason_of, starting_since};
+pub use report::{Account, Told, first_of, reason_of, stands_in, starting_since};
 pub use run::{RunError, Runtime, run};
 pub use sampler::{Latest, Samplers};
 pub use status::StatusWriter;

@@ -36,6 +36,8 @@ pub trait Kind:
     fn status(&self) -> Option<&Self::Status>;
     /// The status' conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
+    /// The generation that the status speaks of.
+    fn observed_generation(status: &Self::Status) -> Option<i64>;
     /// The status' `observedAt`.
     fn observed_at(status: &Self::Status) -> Option<Timestamp>;
     /// A status that says nothing but the generation it speaks of, the time and conditions.

@@ -6,7 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::{Reason, condition_type};
 use crate::health::{ReadyStatus, Row, Situation};
 
-use super::{Conditions, Problem};
+use super::{Conditions, Kind, Problem};
+
+/// Age up to which a status stands in for a look that is under way, seconds: well below the 180 after which readers
+/// take it for unknown.
+const GRACE_SECONDS: i64 = 90;
 
 /// What somebody must mend before a start can begin: then that start has its own ten minutes.
 const BEFORE_A_START: [Reason; 13] = [
@@ -141,6 +145,20 @@ pub fn starting_since(
     } else {
         Timestamp::MIN
     }
+}
+
+/// Whether the object's status is of this generation and young enough to stand until a look that is under way ends:
+/// after a restart of the operator, or for a changed credential, nothing that is well turns Unknown for some seconds.
+#[must_use]
+pub fn stands_in<K: Kind>(object: &K, now: Timestamp) -> bool {
+    let Some(status) = object.status() else {
+        return false;
+    };
+    let generation = K::observed_generation(status);
+    let fresh = |at: Timestamp| now.duration_since(at).as_secs() < GRACE_SECONDS;
+    generation.is_some()
+        && generation == object.meta().generation
+        && K::observed_at(status).is_some_and(fresh)
 }
 
 #[cfg(test)]

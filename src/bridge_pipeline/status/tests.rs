@@ -206,6 +206,35 @@ fn a_start_that_stalled_begins_anew_with_a_new_spec() {
 }
 
 #[test]
+fn a_status_that_is_fresh_stands_until_the_first_look_of_a_new_sampler() {
+    let bridge_at = |second, generation, stopped_by: Option<(Reason, String)>, sample: Option<&Sample>| {
+        let mut bridge = Watched::new();
+        bridge.following(0);
+        bridge.object.metadata.generation = Some(generation);
+        let good = validated(&bridge.object);
+        let look = Look {
+            now: at(second),
+            validated: Ok((&good, HASH)),
+            stopped_by,
+            pods: &[running()],
+            sample,
+        };
+        soon_known(&bridge.object, &look)
+    };
+    assert!(bridge_at(30, 3, None, None));
+    assert!(!bridge_at(91, 3, None, None), "it is too old");
+    assert!(!bridge_at(30, 4, None, None), "it speaks of another spec");
+    let refused = Some((Reason::ApiError, "no".to_owned()));
+    assert!(!bridge_at(30, 3, refused, None), "something is wrong");
+    let looked = Sample {
+        at: at(30),
+        progress: Ok(progress(30)),
+        broker_ports: BTreeSet::new(),
+    };
+    assert!(!bridge_at(30, 3, None, Some(&looked)));
+}
+
+#[test]
 fn a_line_that_breaks_later_is_disconnected_also_after_a_restart_of_the_operator() {
     let mut bridge = Watched::new();
     bridge.following(10);
