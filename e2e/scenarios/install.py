@@ -56,10 +56,15 @@ def pods_are_restricted(t, site):
 def rights_are_bounded(t):
     """The operator may not do what it never does."""
     account = f"system:serviceaccount:{sites.SYSTEM}:{release.RELEASE}"
-    for verb, what in [("list", "secrets"), ("create", "secrets"), ("create", "pods"), ("update", "edgeclusters.tributary.dev"),
-                       ("patch", "edgeclusters.tributary.dev"), ("delete", "edgeclusters.tributary.dev"), ("create", "clusterroles"), ("get", "nodes/proxy")]:
-        said = t.factory.kube.run("auth", "can-i", verb, what, "-n", "factory", f"--as={account}", check=False).stdout.strip()
-        t.expect(said == "no", f"the operator may not {verb} {what}", said)
+    for verb, what, *flags in [("list", "secrets"), ("create", "secrets"), ("patch", "secrets"), ("create", "pods"), ("patch", "pods"),
+                               ("deletecollection", "pods"), ("delete", "persistentvolumeclaims"), ("deletecollection", "persistentvolumeclaims"),
+                               ("create", "persistentvolumeclaims"), ("watch", "persistentvolumeclaims"),
+                               ("update", "edgeclusters.tributary.dev"), ("patch", "edgeclusters.tributary.dev"), ("delete", "edgeclusters.tributary.dev"),
+                               ("get", "edgeclusters.tributary.dev", "--subresource=status"), ("create", "clusterroles"), ("get", "nodes/proxy"),
+                               ("patch", "leases.coordination.k8s.io/tributary-operator", f"--namespace={sites.SYSTEM}")]:
+        where = [] if any(f.startswith("--namespace") for f in flags) else ["--namespace=factory"]
+        said = t.factory.kube.run("auth", "can-i", verb, what, *where, *flags, f"--as={account}", check=False).stdout.strip()
+        t.expect(said == "no", f"the operator may not {' '.join((verb, what, *flags))}", said)
 
 
 def columns(t):

@@ -88,7 +88,9 @@ impl Reconciler for BridgePipelines {
             pods: &pods,
             sample: sample.as_deref(),
         };
-        self.report(ctx, &key, object, &look).await?;
+        if !status::soon_known(object, &look) {
+            self.report(ctx, &key, object, &look).await?;
+        }
         ctx.metrics().steps(key.kind, &steps);
         // The sampler asks for the next pass; this is for the case that it does not.
         let failed = unknown.is_some() || steps.into_error().is_some();

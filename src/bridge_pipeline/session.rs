@@ -6,21 +6,29 @@
 //! mounts the same Secrets as the pod did, so that no MQTT credential is ever in the operator. It is best effort:
 //! with the namespace, the Secrets or the operator gone, the session ends by its expiry.
 
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PostParams};
+use tokio::time::Instant;
 
 use super::build::Objects;
 use crate::api::BridgePipeline;
-use crate::controller::{Context, Error, ObjectKey, PodState, PodView};
+use crate::controller::{Cached, Context, Error, ObjectKey, Owned, PodState, PodView};
 
 /// How long the Job may take, and how long it stays to be looked at.
 const DEADLINE_SECONDS: i64 = 60;
 const KEEP_SECONDS: i32 = 120;
-/// How long the bridge's own pod is waited for: it must not find its session gone while it is settling.
-const POD_GONE: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a pod that ends is waited for: it must not find its session gone while it is settling.
+const POD_GONE: Duration = Duration::from_secs(5);
+/// How long the StatefulSet and its pod are given to begin to end.
+const POD_ENDS: Duration = Duration::from_secs(60);
+/// How often they are looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What is kept of a bridge for its end.
 #[derive(Clone, Debug)]
@@ -43,20 +51,33 @@ fn name(bridge: &str) -> String {
     format!("{bridge}-bridge-end-session")
 }
 
-/// Starts the Job, unless the object exists again.
+/// What came of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The Job runs.
+    Job,
+    /// The object exists again.
+    Back,
+    /// What was orphaned goes on.
+    InUse,
+}
+
+/// Starts the Job, unless the session is still in use or the object exists again.
 pub(super) async fn end(ctx: &Context, key: &ObjectKey, ending: Ending) {
-    let gone = async {
-        while pods_run(ctx, key) {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let unused = unused(ctx, key).await;
+    let ended = async {
+        match (exists(ctx, key).await?, unused) {
+            (true, _) => Ok(Ended::Back),
+            (false, false) => Ok(Ended::InUse),
+            (false, true) => Box::pin(start(ctx, key, ending)).await,
         }
     };
-    // If it hangs, its session is taken over; it is being killed anyway.
-    let _ = tokio::time::timeout(POD_GONE, gone).await;
-    if exists(ctx, key) {
-        return;
-    }
-    match start(ctx, key, ending).await {
-        Ok(()) => tracing::info!(object = %key, "ending its MQTT session"),
+    match ended.await {
+        Ok(Ended::Job) => tracing::info!(object = %key, "ending its MQTT session"),
+        Ok(Ended::Back) => tracing::info!(object = %key, "it exists again: its MQTT session stays"),
+        Ok(Ended::InUse) => {
+            tracing::warn!(object = %key, "its pod goes on (deleted with --cascade=orphan?): its MQTT session is left to it");
+        }
         Err(error) if error.is_gone() => {
             tracing::info!(object = %key, "its namespace is going: the MQTT session ends by its expiry");
         }
@@ -66,24 +87,56 @@ pub(super) async fn end(ctx: &Context, key: &ObjectKey, ending: Ending) {
     }
 }
 
-fn pods_run(ctx: &Context, key: &ObjectKey) -> bool {
-    let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
-    pods.iter().any(|pod| {
-        matches!(
-            PodView::of(pod).state,
-            PodState::Running { .. } | PodState::Terminating
-        )
-    })
+/// Waits until nothing uses the session any more; false if that does not come.
+async fn unused(ctx: &Context, key: &ObjectKey) -> bool {
+    let begun = Instant::now();
+    loop {
+        let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
+        let pods: Vec<_> = pods.iter().map(|pod| PodView::of(pod).state).collect();
+        match wait(set_stands(ctx, key), &pods, begun.elapsed()) {
+            Wait::Over => return true,
+            Wait::InVain => return false,
+            Wait::More => tokio::time::sleep(LOOK).await,
+        }
+    }
 }
 
-fn exists(ctx: &Context, key: &ObjectKey) -> bool {
-    let reference = kube::runtime::reflector::ObjectRef::new(&key.name).within(&key.namespace);
-    ctx.caches()
-        .scope(&key.namespace)
-        .is_some_and(|s| s.bridge_pipelines.get(&reference).is_some())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing uses the session.
+    Over,
+    /// It may end.
+    More,
+    /// What was orphaned goes on.
+    InVain,
 }
 
-async fn start(ctx: &Context, key: &ObjectKey, ending: Ending) -> Result<(), Error> {
+fn wait(set_stands: bool, pods: &[PodState], waited: Duration) -> Wait {
+    // Also a pod that does not run now: it will again, with its session.
+    let stays = set_stands || pods.iter().any(|pod| *pod != PodState::Terminating);
+    match (stays, pods) {
+        (true, _) if waited >= POD_ENDS => Wait::InVain,
+        (true, _) => Wait::More,
+        // If it hangs, its session is taken over; it is being killed anyway.
+        (false, [_, ..]) if waited < POD_GONE => Wait::More,
+        (false, _) => Wait::Over,
+    }
+}
+
+fn set_stands(ctx: &Context, key: &ObjectKey) -> bool {
+    let name = format!("{}-bridge", key.name);
+    let scope = ctx.caches().scope(&key.namespace);
+    scope.is_some_and(|s| matches!(StatefulSet::cached(s, &key.namespace, &name), Cached::Present(_)))
+}
+
+/// Asked of the server: the caches stand still once another process leads.
+async fn exists(ctx: &Context, key: &ObjectKey) -> Result<bool, Error> {
+    let api = ctx.api::<BridgePipeline>(&key.namespace);
+    let read = ctx.call(|| format!("read {key}"), api.get_metadata_opt(&key.name));
+    Ok(read.await?.is_some())
+}
+
+async fn start(ctx: &Context, key: &ObjectKey, ending: Ending) -> Result<Ended, Error> {
     let (job, config_map) = build(key, ending);
     let what = || format!("create Job {}/{}", key.namespace, name(&key.name));
     let job = match ctx
@@ -99,15 +152,23 @@ async fn start(ctx: &Context, key: &ObjectKey, ending: Ending) -> Result<(), Err
         Err(Error::Api {
             source: kube::Error::Api(status),
             ..
-        }) if status.code == 409 => return Ok(()),
+        }) if status.code == 409 => return Ok(Ended::Job),
         Err(error) => return Err(error),
     };
+    // Its first pass may have looked for a Job before there was this one, whose pod waits for its ConfigMap yet.
+    match exists(ctx, key).await {
+        Ok(false) => {}
+        back => {
+            cancel(ctx, key).await?;
+            return back.map(|_| Ended::Back);
+        }
+    }
     let config_map = owned_by(config_map, &job);
     let what = || format!("create ConfigMap {}/{}", key.namespace, name(&key.name));
     let api = ctx.api::<ConfigMap>(&key.namespace);
     ctx.call(what, api.create(&PostParams::default(), &config_map))
         .await
-        .map(drop)
+        .map(|_| Ended::Job)
 }
 
 /// The Job and its configuration, under names of their own: the bridge's are being deleted.
@@ -184,38 +245,4 @@ pub(super) async fn cancel(ctx: &Context, key: &ObjectKey) -> Result<(), Error> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{object, objects};
-    use super::*;
-
-    #[test]
-    fn the_job_runs_the_last_configuration_with_the_same_secrets_and_the_same_security() {
-        let objects = objects(&object());
-        let key = ObjectKey::new("BridgePipeline", "factory", "machines");
-        let (job, config_map) = build(&key, Ending::of(&objects).unwrap());
-        assert_eq!(config_map.data, objects.config_map.data);
-        assert_eq!(
-            config_map.metadata.owner_references, None,
-            "the deleted object's garbage collection must spare it"
-        );
-        let pod = job.spec.unwrap().template.spec.unwrap();
-        let bridge = objects.stateful_set.spec.unwrap().template.spec.unwrap();
-        assert_eq!(pod.security_context, bridge.security_context);
-        assert_eq!(pod.automount_service_account_token, Some(false));
-        assert_eq!(
-            pod.containers[0].args.as_ref().unwrap().last().unwrap(),
-            "end-session"
-        );
-        let names = |pod: &k8s_openapi::api::core::v1::PodSpec| {
-            pod.volumes
-                .clone()
-                .unwrap()
-                .into_iter()
-                .map(|v| v.name)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names(&pod), names(&bridge));
-        let config = &pod.volumes.unwrap()[0].config_map.clone().unwrap().name;
-        assert_eq!(Some(config), config_map.metadata.name.as_ref());
-    }
-}
+mod tests;

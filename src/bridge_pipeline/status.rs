@@ -1,7 +1,7 @@
 //! From what was observed to the status. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::observe::Sample;
@@ -12,7 +12,8 @@ use crate::api::{
 };
 use crate::bridge::progress::{self as bridge, BridgeProgress, Component, Lossless};
 use crate::controller::{
-    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of,
+    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of, stands_in,
+    starting_since,
 };
 use crate::health::{self, Facts, History, Observation, Reach, Situation};
 
@@ -76,6 +77,14 @@ impl Memory {
     }
 }
 
+/// Whether the first look of a new sampler is still to come while the last status is good for a moment longer.
+pub(super) fn soon_known(object: &BridgePipeline, look: &Look<'_>) -> bool {
+    look.sample.is_none()
+        && look.validated.is_ok()
+        && look.stopped_by.is_none()
+        && stands_in(object, look.now)
+}
+
 /// The next status, and how many sessions were lost since the last look.
 pub(super) fn status(
     object: &BridgePipeline,
@@ -130,7 +139,12 @@ fn account(
         paused: object.spec.paused == Some(true),
         cannot_work: finding.as_ref().is_some_and(|f| f.blocks),
         was_connected: memory.was_connected,
-        starting_since: starting_since(object, old, look.now),
+        starting_since: starting_since(
+            &old.conditions,
+            object.meta().generation,
+            finding.as_ref().map(|f| f.reason),
+            look.now,
+        ),
     };
     let mut situation = memory.history.judge(&facts).situation;
     let head = progress.and_then(|p| p.head_of_line.as_ref());
@@ -185,27 +199,6 @@ fn starting_message(look: &Look<'_>) -> String {
             Some(Err(why)) => format!("the progress of pod {} cannot be read: {why}", pod.name),
             _ => format!("pod {} is connecting", pod.name),
         },
-    }
-}
-
-/// Since when this generation has been on its way: what the condition Reconciling remembers across restarts.
-fn starting_since(object: &BridgePipeline, old: &BridgePipelineStatus, now: Timestamp) -> Timestamp {
-    let of_this_generation = |c: &&Condition| c.observed_generation == object.meta().generation;
-    let condition = |type_: &str| {
-        old.conditions
-            .iter()
-            .filter(of_this_generation)
-            .find(|c| c.type_ == type_)
-    };
-    if let Some(reconciling) = condition(condition_type::RECONCILING) {
-        return reconciling.last_transition_time.0;
-    }
-    // Already stalled for being too long on its way: it does not begin anew.
-    let stalled = condition(condition_type::STALLED);
-    if stalled.is_some_and(|c| c.reason == Reason::Starting.as_str()) {
-        Timestamp::MIN
-    } else {
-        now
     }
 }
 

@@ -138,7 +138,7 @@ pub struct Caches {
 }
 
 impl Caches {
-    pub(super) fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
+    pub(crate) fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
         Self {
             scopes: Arc::new(scopes.into_iter().map(|s| (s.namespace.clone(), s)).collect()),
         }

@@ -90,6 +90,12 @@ impl Conditions {
         self.yes(condition_type::STALLED, reason, message)
     }
 
+    /// Carries a condition over as it stands.
+    pub fn keep(&mut self, condition: &Condition) {
+        self.next.retain(|c| c.type_ != condition.type_);
+        self.next.push(condition.clone());
+    }
+
     /// Since when `type_` has had the status it has now in the list being built.
     #[must_use]
     pub fn since(&self, type_: &str) -> Option<Timestamp> {

@@ -1,7 +1,7 @@
 //! The three kinds as the shared machinery sees them.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 
@@ -13,10 +13,11 @@ use crate::api::{
 };
 
 macro_rules! kind {
-    ($type:ident, $status:ident, $store:ident, $trigger:ident, $at_rest:ident) => {
+    ($type:ident, $status:ident, $store:ident, $trigger:ident, $at_rest:ident, $measured:expr) => {
         impl Kind for $type {
             const KIND: &'static str = stringify!($type);
             type Status = $status;
+            const MEASURED: &'static [&'static str] = &$measured;
 
             fn status(&self) -> Option<&$status> {
                 self.status.as_ref()
@@ -26,17 +27,12 @@ macro_rules! kind {
                 &status.conditions
             }
 
-            fn observed_at(status: &$status) -> Option<Timestamp> {
-                status.observed_at.as_ref().map(|t| t.0)
+            fn observed_generation(status: &$status) -> Option<i64> {
+                status.observed_generation
             }
 
-            fn bare_status(generation: Option<i64>, now: Timestamp, conditions: Vec<Condition>) -> $status {
-                $status {
-                    observed_generation: generation,
-                    observed_at: Some(Time(now)),
-                    conditions,
-                    ..$status::default()
-                }
+            fn observed_at(status: &$status) -> Option<Timestamp> {
+                status.observed_at.as_ref().map(|t| t.0)
             }
 
             fn at_rest(status: &$status) -> $status {
@@ -62,21 +58,24 @@ kind!(
     EdgeClusterStatus,
     edge_clusters,
     edge_cluster_trigger,
-    edge_cluster_at_rest
+    edge_cluster_at_rest,
+    ["readyBrokers", "brokers", "partitions"]
 );
 kind!(
     BridgePipeline,
     BridgePipelineStatus,
     bridge_pipelines,
     bridge_pipeline_trigger,
-    bridge_at_rest
+    bridge_at_rest,
+    ["lag"]
 );
 kind!(
     ReplicationLink,
     ReplicationLinkStatus,
     replication_links,
     replication_link_trigger,
-    link_at_rest
+    link_at_rest,
+    ["lag", "topics"]
 );
 
 /// Disk usage moves all the time; only whole steps of 5% are news.
@@ -119,6 +118,8 @@ fn link_at_rest(mut status: ReplicationLinkStatus) -> ReplicationLinkStatus {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn link(verdict: Verdict, offsets: i64, seconds: i64) -> ReplicationLinkStatus {

@@ -31,15 +31,17 @@ pub trait Kind:
     const KIND: &'static str;
     /// Its status.
     type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync + 'static;
+    /// Fields of the status, as JSON, that hold what was measured and are worth nothing once they are old.
+    const MEASURED: &'static [&'static str];
 
     /// The object's status, as cached.
     fn status(&self) -> Option<&Self::Status>;
     /// The status' conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
+    /// The generation that the status speaks of.
+    fn observed_generation(status: &Self::Status) -> Option<i64>;
     /// The status' `observedAt`.
     fn observed_at(status: &Self::Status) -> Option<Timestamp>;
-    /// A status that says nothing but the generation it speaks of, the time and conditions.
-    fn bare_status(generation: Option<i64>, now: Timestamp, conditions: Vec<Condition>) -> Self::Status;
     /// The status without what moves at rest: two that are equal here need no write before the refresh is due.
     fn at_rest(status: &Self::Status) -> Self::Status;
     /// Where the objects of this kind are cached.

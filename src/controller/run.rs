@@ -1,7 +1,11 @@
 //! Drives the reconcilers: watches, queues, bounded concurrency, back-off.
 
+mod gate;
 mod pass;
 mod watch;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +14,17 @@ use std::time::Duration;
 
 use futures::stream::StreamExt;
 use kube::runtime::Controller;
-use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Caches;
 use super::{Clock, Context, Kind, Metrics, ObjectKey, Options, Reconciler};
 use crate::api::{BridgePipeline, EdgeCluster, ReplicationLink};
+use gate::Gate;
 use watch::{KindWatch, ScopeWatch};
 
 /// How often objects are looked for that vanished while no watch was open.
@@ -55,33 +60,40 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
+/// Why reconciling ended without having been told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// Not every first list came in time.
+    #[error(
+        "not every first list was answered within {} s; if this repeats: are the CRDs installed, and may the operator \
+         list and watch what it looks after?",
+        FILL.as_secs()
+    )]
+    NotFilled,
+    /// A task ended by itself.
+    #[error("a controller ended unexpectedly, which is a bug; the log says which")]
+    Died,
+}
+
 /// Reconciles all three kinds until `stop` is cancelled; passes that run get [`DRAIN`] to finish. Dropping the future
-/// ends everything at once. Ends by itself only if a task dies, which is a bug: the caller should end the process.
+/// ends everything at once.
+///
+/// # Errors
+/// When it ends by itself: the caller should end the process, and begin again with new watches.
 pub async fn run<E, B, L>(
     runtime: Runtime,
     edge_clusters: E,
     bridge_pipelines: B,
     replication_links: L,
     stop: CancellationToken,
-) where
+) -> Result<(), RunError>
+where
     E: Reconciler<Kind = EdgeCluster>,
     B: Reconciler<Kind = BridgePipeline>,
     L: Reconciler<Kind = ReplicationLink>,
 {
-    let namespaces: Vec<Option<String>> = match &runtime.options.namespaces {
-        None => vec![None],
-        Some(list) => list.iter().cloned().map(Some).collect(),
-    };
-    let (scopes, watches): (Vec<_>, Vec<_>) = namespaces.into_iter().map(watch::scope).unzip();
-    let Runtime {
-        client,
-        options,
-        clock,
-        metrics,
-        instance,
-        ready,
-    } = runtime;
-    let ctx = Context::new(client, options, clock, Caches::new(scopes), metrics, &instance);
+    let ready = Arc::clone(&runtime.ready);
+    let (ctx, watches) = context(runtime);
     let (edge_clusters, bridge_pipelines, replication_links) = (
         Arc::new(Driver::new(edge_clusters)),
         Arc::new(Driver::new(bridge_pipelines)),
@@ -98,23 +110,8 @@ pub async fn run<E, B, L>(
             links.trigger_dependents(&ctx, namespace, cluster);
         })
     };
+    let gate = Gate::new(stop.clone());
     let mut tasks = JoinSet::new();
-    let caches = ctx.caches().clone();
-    tasks.spawn({
-        let stop = stop.clone();
-        async move {
-            tokio::select! {
-                () = caches.filled() => ready.store(true, Ordering::Relaxed),
-                () = stop.cancelled() => {}
-                // A list without an answer has no deadline of its own.
-                () = tokio::time::sleep(FILL) => {
-                    tracing::error!(?FILL, "not every watch was answered in time: starting anew; if this repeats, are the CRDs installed, and may the operator list and watch?");
-                    return;
-                }
-            }
-            stop.cancelled().await;
-        }
-    });
     for watch in watches {
         let ScopeWatch {
             namespace,
@@ -124,21 +121,58 @@ pub async fn run<E, B, L>(
             owned,
         } = watch;
         let scope = namespace.as_deref();
-        edge_clusters.start(&mut tasks, &ctx, scope, e, Some(Arc::clone(&dependents)), &stop);
-        bridge_pipelines.start(&mut tasks, &ctx, scope, b, None, &stop);
-        replication_links.start(&mut tasks, &ctx, scope, l, None, &stop);
+        edge_clusters.start(&mut tasks, &ctx, scope, e, Some(Arc::clone(&dependents)), &gate);
+        bridge_pipelines.start(&mut tasks, &ctx, scope, b, None, &gate);
+        replication_links.start(&mut tasks, &ctx, scope, l, None, &gate);
         owned.start(&mut tasks, &ctx, scope, &stop);
     }
-    let died = tokio::select! {
-        ended = tasks.join_next() => !stop.is_cancelled() && ended.is_some(),
-        () = stop.cancelled() => false,
-    };
-    if died {
-        tracing::error!("a controller's task ended unexpectedly");
-        return;
+    tokio::select! {
+        Some(ended) = tasks.join_next() => if !stop.is_cancelled() {
+            tracing::error!(?ended, "a controller's task ended unexpectedly");
+            return Err(RunError::Died);
+        },
+        error = fill(ctx.caches(), &gate, &ready) => return Err(error),
+        () = stop.cancelled() => {}
     }
-    // A pass has a deadline of its own; what is still running then is dropped, as a kill would.
-    let _ = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    // A pass has a deadline of its own; what is still running then is dropped, as a kill would. Before the gate opened
+    // there is none, and kube's controllers would wait for their first list.
+    if gate.is_open() {
+        let _ = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    }
+    Ok(())
+}
+
+/// The context of one term, and the writing ends of its caches.
+fn context(runtime: Runtime) -> (Context, Vec<ScopeWatch>) {
+    let Runtime {
+        client,
+        options,
+        clock,
+        metrics,
+        instance,
+        ready: _,
+    } = runtime;
+    let namespaces: Vec<Option<String>> = match &options.namespaces {
+        None => vec![None],
+        Some(list) => list.iter().cloned().map(Some).collect(),
+    };
+    let (scopes, watches): (Vec<_>, Vec<_>) = namespaces.into_iter().map(watch::scope).unzip();
+    let caches = Caches::new(scopes);
+    (
+        Context::new(client, options, clock, caches, metrics, &instance),
+        watches,
+    )
+}
+
+/// Opens the gate once every cache is filled; ends only when that takes too long.
+async fn fill(caches: &Caches, gate: &Gate, ready: &AtomicBool) -> RunError {
+    // A list without an answer has no deadline of its own.
+    if timeout(FILL, caches.filled()).await.is_err() {
+        return RunError::NotFilled;
+    }
+    gate.open();
+    ready.store(true, Ordering::Relaxed);
+    std::future::pending().await
 }
 
 /// Called with namespace and name of an EdgeCluster that changed.
@@ -183,7 +217,7 @@ impl<R: Reconciler> Driver<R> {
         namespace: Option<&str>,
         watch: KindWatch<R::Kind>,
         dependents: Option<Dependents>,
-        stop: &CancellationToken,
+        gate: &Gate,
     ) {
         let (gone_tx, gone_rx) = mpsc::channel(GONE_QUEUE);
         let KindWatch {
@@ -196,13 +230,13 @@ impl<R: Reconciler> Driver<R> {
         let controller = Controller::for_stream(stream, reader)
             .with_config(ControllerConfig::default().concurrency(ctx.options().concurrency))
             .reconcile_on(watch::requests(requests))
-            .graceful_shutdown_on(stop.clone().cancelled_owned());
-        let driver = Arc::clone(self);
+            .graceful_shutdown_on(gate.stop.clone().cancelled_owned());
+        let (driver, held_by) = (Arc::clone(self), gate.clone());
         let policy_ctx = ctx.clone();
         let results = controller.run(
             move |object, ctx: Arc<Context>| {
-                let driver = Arc::clone(&driver);
-                async move { driver.pass(&ctx, &object).await }
+                let (driver, gate) = (Arc::clone(&driver), held_by.clone());
+                async move { driver.pass_through(&gate, &ctx, &object).await }
             },
             move |object, _, _| pass::after_failure::<R::Kind>(&policy_ctx, &object),
             Arc::new(ctx.clone()),
@@ -212,10 +246,9 @@ impl<R: Reconciler> Driver<R> {
             match result {
                 Ok(_) => {}
                 // Told where it happened, with its span.
-                Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                Err(ControllerError::ReconcilerFailed(..)) => {}
                 // Deleted between the request and the pass.
-                Err(kube::runtime::controller::Error::ObjectNotFound(object)) => {
-                    let object = *object;
+                Err(ControllerError::ObjectNotFound(object)) => {
                     let namespace = object.namespace.unwrap_or_default();
                     metrics.served(&ObjectKey::new(R::Kind::KIND, namespace, object.name));
                 }
@@ -223,13 +256,11 @@ impl<R: Reconciler> Driver<R> {
             }
             std::future::ready(())
         }));
-        let (driver, ctx, stop) = (Arc::clone(self), ctx.clone(), stop.clone());
+        let (driver, ctx, stop) = (Arc::clone(self), ctx.clone(), gate.stop.clone());
         let namespace = namespace.map(str::to_owned);
         tasks.spawn(async move {
-            tokio::select! {
-                () = driver.bury(&ctx, namespace.as_deref(), gone_rx) => {}
-                () = stop.cancelled() => {}
-            }
+            let burying = driver.bury(&ctx, namespace.as_deref(), gone_rx);
+            stop.run_until_cancelled(burying).await;
         });
     }
 

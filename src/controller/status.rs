@@ -1,5 +1,7 @@
 //! Writes statuses: once for each change, and often enough that readers see that somebody is looking.
 
+mod invalid;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -69,7 +71,8 @@ impl StatusWriter {
         {
             return Ok(Applied::Unchanged);
         }
-        if let Err(error) = apply::<K>(ctx, &key, object.meta().uid.as_deref(), status).await {
+        let written = to_json(&key, status)?;
+        if let Err(error) = apply::<K>(ctx, &key, object.meta().uid.as_deref(), written).await {
             return if error.is_gone() {
                 Ok(Applied::Unchanged)
             } else {
@@ -85,68 +88,16 @@ impl StatusWriter {
             conditions,
             at: now,
         };
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, entry);
+        self.remember(&key, entry);
         ctx.events()
             .transitions(object, &old, K::conditions(status))
             .await;
         Ok(Applied::Written)
     }
 
-    /// As [`write`](Self::write), for an object that cannot be read as a `K`. No events: there is nothing to refer to.
-    ///
-    /// # Errors
-    /// When the API server does not take it.
-    pub async fn write_raw<K: Kind>(
-        &self,
-        ctx: &Context,
-        key: &ObjectKey,
-        uid: Option<&str>,
-        status: &K::Status,
-    ) -> Result<Applied, Error> {
-        let now = ctx.now();
-        ctx.metrics().conditions(key, K::conditions(status));
-        let calm = to_json(key, &K::at_rest(status))?;
-        let last = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned();
-        let last = last.filter(|l| l.uid.as_deref() == uid);
-        if last
-            .as_ref()
-            .is_some_and(|l| !is_due(l, &calm, now, self.refresh))
-        {
-            return Ok(Applied::Unchanged);
-        }
-        apply::<K>(ctx, key, uid, status).await?;
-        ctx.metrics().status_written(key.kind);
-        let conditions = K::conditions(status).to_vec();
-        let entry = Last {
-            uid: uid.map(str::to_owned),
-            calm,
-            conditions,
-            at: now,
-        };
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), entry);
-        Ok(Applied::Written)
-    }
-
     /// What this process wrote last, else what is cached: after a restart nothing is written that stands there already.
     fn last_of<K: Kind>(&self, key: &ObjectKey, object: &K) -> Result<Option<Last>, Error> {
-        let remembered = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned();
-        if let Some(last) = remembered.filter(|l| l.uid == object.meta().uid) {
+        if let Some(last) = self.remembered(key, object.meta().uid.as_deref()) {
             return Ok(Some(last));
         }
         let Some(status) = object.status() else {
@@ -158,6 +109,19 @@ impl StatusWriter {
             conditions: K::conditions(status).to_vec(),
             at: K::observed_at(status).unwrap_or(Timestamp::MIN),
         }))
+    }
+
+    /// What this process wrote last for this very object.
+    fn remembered(&self, key: &ObjectKey, uid: Option<&str>) -> Option<Last> {
+        let all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).filter(|last| last.uid.as_deref() == uid).cloned()
+    }
+
+    fn remember(&self, key: &ObjectKey, last: Last) {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), last);
     }
 }
 
@@ -179,14 +143,14 @@ async fn apply<K: Kind>(
     ctx: &Context,
     key: &ObjectKey,
     uid: Option<&str>,
-    status: &K::Status,
+    status: serde_json::Value,
 ) -> Result<(), Error> {
     // The UID makes the server refuse the status of an object that was deleted and created anew meanwhile.
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::KIND,
         "metadata": { "name": key.name, "uid": uid },
-        "status": to_json(key, status)?,
+        "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let what = || format!("write the status of {key}");

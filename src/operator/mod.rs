@@ -3,8 +3,8 @@
 mod args;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge_pipeline::BridgePipelines;
 use crate::controller::{
-    Clock, Election, ElectionTiming, Leadership, Metrics, Options, Runtime, SystemClock,
+    Clock, Election, ElectionTiming, Leadership, Metrics, Options, RunError, Runtime, SystemClock,
 };
 use crate::edge_cluster::EdgeClusters;
 use crate::replication_link::ReplicationLinks;
@@ -38,9 +38,9 @@ pub enum OperatorError {
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] std::io::Error),
-    /// A controller ended by itself.
-    #[error("a controller ended unexpectedly, which is a bug; the log says which")]
-    Died,
+    /// Reconciling ended by itself.
+    #[error(transparent)]
+    Run(#[from] RunError),
 }
 
 /// One process of the operator, apart from command line and HTTP: what tests run, too.
@@ -74,7 +74,7 @@ impl Operator {
     /// Stands by and leads, turn by turn, until `stop` is cancelled.
     ///
     /// # Errors
-    /// [`OperatorError::Died`] when a controller ended by itself.
+    /// [`OperatorError::Run`] when reconciling ended by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<(), OperatorError> {
         let election = Election::new(
             self.client.clone(),
@@ -85,6 +85,7 @@ impl Operator {
         );
         while !stop.is_cancelled() {
             self.ready.store(true, Ordering::Relaxed);
+            let failed = OnceLock::new();
             let term = || async {
                 self.ready.store(false, Ordering::Relaxed);
                 self.metrics.leader(true);
@@ -101,20 +102,18 @@ impl Operator {
                     BridgePipelines::default(),
                     ReplicationLinks::default(),
                 );
-                Box::pin(crate::controller::run(
-                    runtime,
-                    edge,
-                    bridges,
-                    links,
-                    stop.clone(),
-                ))
-                .await;
+                let reconciling = crate::controller::run(runtime, edge, bridges, links, stop.clone());
+                if let Err(error) = Box::pin(reconciling).await {
+                    let _ = failed.set(error);
+                }
             };
             let ended = Box::pin(election.lead(&stop, term)).await;
             // Whoever leads next shows the figures.
             self.metrics.leader(false);
-            if ended == Leadership::Ended && !stop.is_cancelled() {
-                return Err(OperatorError::Died);
+            if ended == Leadership::Ended
+                && let Some(error) = failed.into_inner()
+            {
+                return Err(error.into());
             }
         }
         Ok(())

@@ -14,15 +14,11 @@ use super::lag::Ledger;
 use super::sampling::Sample;
 use super::validate::{ValidatedLink, replication_factor, workers};
 use crate::api::{EffectiveReplicationLink, Reason, ReplicationLink, ReplicationLinkStatus, Verdict};
-use crate::controller::{Conditions, PodView, Problem};
+use crate::controller::{Conditions, PodView, Problem, stands_in};
 use crate::health::{History, Observation, Reach};
 use crate::replicator::progress::Progress;
 
 pub(super) use identity::Identity;
-
-/// Age up to which a status stands in for a look that is under way, seconds: well below the 180 after which readers
-/// take it for unknown.
-const GRACE_SECONDS: i64 = 90;
 
 /// What is remembered of an object between passes; lost at a restart of the operator.
 #[derive(Debug, Default)]
@@ -157,19 +153,12 @@ impl Memory {
     }
 }
 
-/// Whether the first look of a new sampler is still to come while the last status is good for a moment longer: after a
-/// restart of the operator, or for a changed credential, nothing that is well turns Unknown for some seconds.
+/// Whether the first look of a new sampler is still to come while the last status is good for a moment longer.
 pub(super) fn soon_known(object: &ReplicationLink, look: &Look<'_>) -> bool {
-    let Some(status) = &object.status else {
-        return false;
-    };
-    let fresh = |at: &Time| look.now.duration_since(at.0).as_secs() < GRACE_SECONDS;
     look.sample.is_none()
         && look.validated.is_ok()
         && look.stopped_by.is_none()
-        && status.observed_generation.is_some()
-        && status.observed_generation == object.meta().generation
-        && status.observed_at.as_ref().is_some_and(fresh)
+        && stands_in(object, look.now)
 }
 
 /// The next status.

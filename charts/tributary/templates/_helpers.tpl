@@ -58,8 +58,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [get, list, watch]
 - apiGroups: [tributary.dev]
   resources: [edgeclusters/status, bridgepipelines/status, replicationlinks/status]
-  verbs: [get, patch]
-# What they are turned into.
+  verbs: [patch]
+# What they are turned into. Only ConfigMaps and Services are ever deleted. Of the others, whatever an orphaning delete left behind is
+# adopted: that changes its owner, and where OwnerReferencesPermissionEnforcement is on (OpenShift) needs the right to delete it.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
@@ -80,10 +81,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
-# Volumes: growth, adoption, and removal where spec.storage.retain is false.
+# Volumes: found and grown. Where spec.storage.retain is false, Kubernetes removes them with the StatefulSet; the operator may not.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [list, patch]
 # Credentials, by the names that the objects give: never listed, never written.
 - apiGroups: [""]
   resources: [secrets]

@@ -167,9 +167,71 @@ fn a_first_start_is_reconciling_and_stalled_after_ten_minutes_with_the_cause_at_
     bridge.look(601, &[running()], Ok(unreachable));
     bridge.expect("Stalled", "True", Reason::MqttAuthenticationFailed);
     assert_eq!(bridge.condition("Reconciling"), None);
-    bridge.following(620);
+}
+
+#[test]
+fn a_start_that_stalled_stays_so_until_it_is_connected_also_after_a_restart_of_the_operator() {
+    let mut bridge = Watched::new();
+    let refused = |second| {
+        let mut refused = progress(second);
+        refused.mqtt.connected_since = None;
+        refused.problems = vec![problem(Component::Mqtt, bridge::Reason::MqttCredentialsRefused)];
+        Ok(refused)
+    };
+    bridge.look(0, &[running()], refused(0));
+    for second in [601, 620, 1300] {
+        bridge.look(second, &[running()], refused(second));
+        bridge.expect("Stalled", "True", Reason::MqttAuthenticationFailed);
+        assert_eq!(bridge.condition("Reconciling"), None);
+        bridge.memory = Memory::default();
+    }
+    // Another cause of the same standstill.
+    bridge.look(1310, &[], Err("no pod runs".into()));
+    bridge.expect("Stalled", "True", Reason::Starting);
+    let bridge = bridge.following(1320);
     bridge.expect("Ready", "True", Reason::Following);
     assert_eq!(bridge.condition("Stalled"), None);
+}
+
+#[test]
+fn a_start_that_stalled_begins_anew_with_a_new_spec() {
+    let mut bridge = Watched::new();
+    for second in [0, 601] {
+        bridge.look(second, &[], Err("no pod runs".into()));
+    }
+    bridge.expect("Stalled", "True", Reason::Starting);
+    bridge.object.metadata.generation = Some(4);
+    bridge.look(620, &[], Err("no pod runs".into()));
+    bridge.expect("Reconciling", "True", Reason::Starting);
+}
+
+#[test]
+fn a_status_that_is_fresh_stands_until_the_first_look_of_a_new_sampler() {
+    let bridge_at = |second, generation, stopped_by: Option<(Reason, String)>, sample: Option<&Sample>| {
+        let mut bridge = Watched::new();
+        bridge.following(0);
+        bridge.object.metadata.generation = Some(generation);
+        let good = validated(&bridge.object);
+        let look = Look {
+            now: at(second),
+            validated: Ok((&good, HASH)),
+            stopped_by,
+            pods: &[running()],
+            sample,
+        };
+        soon_known(&bridge.object, &look)
+    };
+    assert!(bridge_at(30, 3, None, None));
+    assert!(!bridge_at(91, 3, None, None), "it is too old");
+    assert!(!bridge_at(30, 4, None, None), "it speaks of another spec");
+    let refused = Some((Reason::ApiError, "no".to_owned()));
+    assert!(!bridge_at(30, 3, refused, None), "something is wrong");
+    let looked = Sample {
+        at: at(30),
+        progress: Ok(progress(30)),
+        broker_ports: BTreeSet::new(),
+    };
+    assert!(!bridge_at(30, 3, None, Some(&looked)));
 }
 
 #[test]

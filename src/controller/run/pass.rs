@@ -10,9 +10,8 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use tokio::time::timeout;
 
-use super::super::{Conditions, Context, Error, Kind, ObjectKey, Reconciler, Requeue};
-use super::Driver;
-use crate::api::{Reason, condition_type};
+use super::super::{Context, Error, Kind, ObjectKey, Reconciler, Requeue};
+use super::{Driver, Gate};
 
 /// How long one pass may take; every call in it has a shorter deadline of its own.
 const PASS_DEADLINE: Duration = Duration::from_secs(60);
@@ -41,11 +40,20 @@ pub(super) fn after_failure<K: Kind>(ctx: &Context, object: &DeserializeGuard<K>
 }
 
 impl<R: Reconciler> Driver<R> {
-    pub(super) async fn pass(
+    /// A pass; one that the gate held back begins anew, with the object as it is cached by then.
+    pub(super) async fn pass_through(
         &self,
+        gate: &Gate,
         ctx: &Context,
         object: &DeserializeGuard<R::Kind>,
     ) -> Result<Action, Failed> {
+        if gate.held().await {
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        self.pass(ctx, object).await
+    }
+
+    async fn pass(&self, ctx: &Context, object: &DeserializeGuard<R::Kind>) -> Result<Action, Failed> {
         let key = key_of(object);
         self.seen
             .lock()
@@ -104,31 +112,11 @@ impl<R: Reconciler> Driver<R> {
                 Ok(Requeue::After(ctx.options().status_refresh))
             }
             Ok(object) => self.reconciler.reconcile(ctx, object).await,
-            Err(invalid) => report_invalid::<R::Kind>(ctx, key, invalid).await,
+            // What runs for it is left alone.
+            Err(invalid) => {
+                ctx.statuses().write_invalid::<R::Kind>(ctx, key, invalid).await?;
+                Ok(Requeue::After(ctx.options().status_refresh))
+            }
         }
     }
-}
-
-/// Tells in the object's own status that it cannot be read, and leaves everything that runs for it alone.
-async fn report_invalid<K: Kind>(
-    ctx: &Context,
-    key: &ObjectKey,
-    invalid: &kube::core::error_boundary::InvalidObject,
-) -> Result<Requeue, Error> {
-    let message = format!(
-        "the stored object is not a valid {}: {}; correct it (kubectl edit), or upgrade the operator if it was \
-         written for a newer one; nothing is changed meanwhile",
-        K::KIND,
-        invalid.error
-    );
-    let now = ctx.now();
-    let generation = invalid.metadata.generation;
-    let mut conditions = Conditions::new(&[], generation, now);
-    conditions.no(condition_type::READY, Reason::InvalidSpec, &message);
-    conditions.stalled(Reason::InvalidSpec, &message);
-    let status = K::bare_status(generation, now, conditions.finish());
-    ctx.statuses()
-        .write_raw::<K>(ctx, key, invalid.metadata.uid.as_deref(), &status)
-        .await?;
-    Ok(Requeue::After(ctx.options().status_refresh))
 }

@@ -1,13 +1,12 @@
 //! The situation of a link, and its conditions. Pure.
 
 use jiff::{Timestamp, Unit};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 
 use super::facts::{and_more, link_stop, refused, stopped};
 use super::{Look, Memory};
-use crate::api::{Gap, Reason, ReplicationLink, ReplicationLinkStatus, condition_type};
-use crate::controller::{Account, PodState, Told, failing, first_of, reason_of};
+use crate::api::{Gap, Reason, ReplicationLink, ReplicationLinkStatus};
+use crate::controller::{Account, PodState, Told, failing, first_of, reason_of, starting_since};
 use crate::health::{self, Facts, Reach, Situation};
 use crate::replicator::progress::{ClusterProgress, Progress};
 
@@ -15,18 +14,6 @@ use super::super::sampling::Fault;
 
 /// How long a pod may fail to run before that is more than a restart, seconds.
 const FAILING_SECONDS: i64 = 60;
-
-/// Reasons of a start that takes too long, as opposed to findings that, once mended, let a start begin.
-const LASTING: [Reason; 8] = [
-    Reason::Starting,
-    Reason::KafkaUnreachable,
-    Reason::KafkaAuthenticationFailed,
-    Reason::TlsFailed,
-    Reason::NotKafka,
-    Reason::KafkaError,
-    Reason::KafkaUnknown,
-    Reason::NotConnected,
-];
 
 /// Something that is wrong.
 struct Finding {
@@ -61,7 +48,12 @@ pub(super) fn account(
         paused: object.spec.paused == Some(true),
         cannot_work: finding.as_ref().is_some_and(|f| f.blocks),
         was_connected: memory.was_connected,
-        starting_since: starting_since(object, old, look.now),
+        starting_since: starting_since(
+            &old.conditions,
+            object.meta().generation,
+            finding.as_ref().map(|f| f.reason),
+            look.now,
+        ),
     };
     let judgement = memory.history.judge(&facts);
     let situation = judgement.situation;
@@ -170,27 +162,6 @@ fn keeping_up(value: Option<bool>, situation: Situation, why: &(Reason, String))
         }
         (None, Situation::Paused) => Told::new(None, Reason::Paused, "paused"),
         (None, _) => Told::new(None, why.0, &why.1),
-    }
-}
-
-/// Since when this generation has been on its way: what the condition Reconciling remembers across restarts.
-fn starting_since(object: &ReplicationLink, old: &ReplicationLinkStatus, now: Timestamp) -> Timestamp {
-    let of_this_generation = |c: &&Condition| c.observed_generation == object.meta().generation;
-    let condition = |type_: &str| {
-        old.conditions
-            .iter()
-            .filter(of_this_generation)
-            .find(|c| c.type_ == type_)
-    };
-    if let Some(reconciling) = condition(condition_type::RECONCILING) {
-        return reconciling.last_transition_time.0;
-    }
-    // Already stalled for being too long on its way: it does not begin anew.
-    let stalled = condition(condition_type::STALLED);
-    if stalled.is_some_and(|c| LASTING.iter().any(|reason| reason.as_str() == c.reason)) {
-        Timestamp::MIN
-    } else {
-        now
     }
 }
 

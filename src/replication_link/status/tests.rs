@@ -232,12 +232,46 @@ fn a_first_start_is_reconciling_and_stalled_after_ten_minutes_with_the_cause_at_
     link.cut(601, 100)
         .expect("Stalled", "True", Reason::KafkaUnreachable);
     assert_eq!(link.condition("Reconciling"), None);
-    link.cut(620, 100)
-        .expect("Stalled", "True", Reason::KafkaUnreachable);
-    link.at(630, 100, 100)
-        .at(640, 100, 100)
+    for second in [620, 1300] {
+        link.memory = Memory::default();
+        link.cut(second, 100)
+            .expect("Stalled", "True", Reason::KafkaUnreachable);
+    }
+    link.at(1310, 100, 100)
+        .at(1320, 100, 100)
         .expect("Ready", "True", Reason::Following);
     assert_eq!(link.condition("Stalled"), None);
+}
+
+#[test]
+fn a_start_that_stalled_stays_so_whatever_keeps_it_until_the_spec_changes() {
+    let mut link = Watched::new();
+    let refused = |link: &mut Watched, second| {
+        let good = validated(&link.object);
+        let identity = Identity::of(&link.object, Some(&good.config), None, None);
+        link.with(&Look {
+            now: at(second),
+            validated: Ok((&good, HASH)),
+            stopped_by: Some((Reason::ApiError, "cannot apply ConfigMap: no answer".into())),
+            pods: &[],
+            sample: None,
+            identity: &identity,
+        });
+    };
+    refused(&mut link, 0);
+    link.expect("Reconciling", "True", Reason::ApiError);
+    for second in [601, 620, 1300] {
+        refused(&mut link, second);
+        link.expect("Stalled", "True", Reason::ApiError);
+        assert_eq!(link.condition("Reconciling"), None);
+    }
+    link.look(1310, &[pod(PodState::Failing("ErrImagePull".into()))], None)
+        .expect("Stalled", "True", Reason::PodsUnavailable);
+    link.look(1320, &[], None)
+        .expect("Stalled", "True", Reason::Starting);
+    link.object.metadata.generation = Some(4);
+    link.look(1330, &[], None)
+        .expect("Reconciling", "True", Reason::Starting);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tributary::api::{EdgeCluster, EdgeClusterStatus};
 use tributary::bridge_pipeline::BridgePipelines;
 use tributary::broker::config::{FormatPermission, Identity};
-use tributary::controller::{Metrics, Options, Runtime, SystemClock};
+use tributary::controller::{Metrics, Options, RunError, Runtime, SystemClock};
 use tributary::edge_cluster::EdgeClusters;
 use tributary::replication_link::ReplicationLinks;
 
@@ -37,7 +37,7 @@ pub(super) struct World {
     pub(super) fixture: Fixture,
     kafka: Arc<Mutex<Vec<String>>>,
     registry: Registry,
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<Result<(), RunError>>,
 }
 
 impl Drop for World {

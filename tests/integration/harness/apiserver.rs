@@ -218,7 +218,7 @@ impl ApiServer {
         let mut rules: Vec<Value> = serde_yaml::from_str(rules).expect("YAML");
         rules.push(
             json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-            "verbs": ["create", "get", "patch", "update"]}),
+            "verbs": ["create", "get", "update"]}),
         );
         let name = "tributary";
         let role: ClusterRole =

@@ -65,7 +65,10 @@ pub(crate) const TIMING: ElectionTiming = ElectionTiming {
 
 impl Fixture {
     pub(crate) async fn new(what: &str) -> Self {
-        let server = shared().await;
+        Self::on(shared().await, what).await
+    }
+
+    pub(crate) async fn on(server: &'static ApiServer, what: &str) -> Self {
         Self {
             server,
             client: server.admin(),

@@ -2,5 +2,6 @@
 
 mod fixture;
 mod objects;
+mod unreadable;
 
 pub(crate) use fixture::{Fixture, PATIENCE, condition, progress_server};
