@@ -259,9 +259,29 @@ pub struct BridgePipelineStatus {
     #[schemars(length(max = 100))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["filter"]))]
     pub subscriptions: Vec<SubscriptionStatus>,
+    /// What the bridge left with the MQTT broker: by it is seen what got lost while no bridge ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<HeldSession>,
     /// Values in effect where the spec is silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveBridgePipeline>,
+}
+
+/// A session at an MQTT broker, as the bridge knew it last.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldSession {
+    /// The servers of the spec that it was made with.
+    #[schemars(length(max = 5))]
+    pub servers: Vec<String>,
+    /// Its client identifier.
+    pub client_id: String,
+    /// When the bridge's process that had it last began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_started_at: Option<Time>,
+    /// Messages that the broker said it had dropped, for all its clients; absent where `$SYS` cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_dropped: Option<i64>,
 }
 
 /// What is between MQTT and Kafka.

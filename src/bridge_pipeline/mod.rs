@@ -1,6 +1,7 @@
 //! The controller of BridgePipelines: for each one StatefulSet of one `tributary bridge`.
 
 mod build;
+mod held;
 mod observe;
 mod session;
 mod status;

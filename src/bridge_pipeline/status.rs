@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
+use super::held;
 use super::observe::Sample;
 use super::validate::{ValidatedBridge, client_id, stale_filters};
 use crate::api::{
@@ -96,7 +97,11 @@ pub(super) fn status(
     let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
     let lost = progress.map_or(0, |p| memory.sessions_lost(p));
     let current = current(look).and(progress);
-    let account = account(object, memory, look, current, &old);
+    let effective = effective(object, look, &old);
+    let mut account = account(object, memory, look, current, &old);
+    if let Some(loss) = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old)) {
+        account.lossless = with_loss(account.lossless, &loss);
+    }
     let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);
     account.tell(&mut conditions);
     let status = BridgePipelineStatus {
@@ -106,7 +111,8 @@ pub(super) fn status(
         verdict: Some(account.row.verdict),
         lag: progress.map(lag),
         subscriptions: subscriptions(object, &old, progress),
-        effective: Some(effective(object, look, &old)),
+        session: held::held(object, &effective.client_id, current, &old),
+        effective: Some(effective),
     };
     (status, lost)
 }
@@ -385,6 +391,19 @@ fn lossless(object: &BridgePipeline, progress: Option<&BridgeProgress>, old: &Br
             "nothing acknowledged is known to be lost",
         ),
         (None, None) => Told::new(None, Reason::Starting, "the bridge has not reported yet"),
+    }
+}
+
+/// With a loss of which the process itself does not know. What is surely lost outweighs what may be.
+fn with_loss(told: Told, loss: &bridge::Loss) -> Told {
+    let status = match loss.reason {
+        bridge::Reason::SessionLost => None,
+        _ => Some(false),
+    };
+    match told.status {
+        Some(false) => told,
+        None if status.is_none() && told.reason != Reason::Starting => told,
+        _ => Told::new(status, reason(loss.reason), &loss.message),
     }
 }
 

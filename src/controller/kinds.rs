@@ -86,10 +86,14 @@ fn edge_cluster_at_rest(mut status: EdgeClusterStatus) -> EdgeClusterStatus {
     status
 }
 
-/// What is in flight moves with every message; it is news only while the bridge is not in sync.
+/// What is in flight moves with every message; it is news only while the bridge is not in sync. What the broker dropped is
+/// news as a condition.
 fn bridge_at_rest(mut status: BridgePipelineStatus) -> BridgePipelineStatus {
     if let Some(lag) = &mut status.lag {
         lag.oldest_seconds = None;
+    }
+    if let Some(session) = &mut status.session {
+        session.broker_dropped = None;
     }
     if status.verdict == Some(Verdict::InSync) {
         status.lag = None;

@@ -1,0 +1,81 @@
+//! What a bridge left with the MQTT broker, so that a later process is measured by it: of what got lost while no bridge
+//! ran, no bridge can know. Pure.
+
+use crate::api::{BridgePipeline, BridgePipelineStatus, HeldSession};
+use crate::bridge::progress::{BridgeProgress, Loss, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// The session of the last status, if it is the one that the spec speaks of.
+fn before<'a>(
+    object: &BridgePipeline,
+    client_id: &str,
+    old: &'a BridgePipelineStatus,
+) -> Option<&'a HeldSession> {
+    let same = |held: &&HeldSession| held.servers == object.spec.mqtt.servers && held.client_id == client_id;
+    old.session.as_ref().filter(same)
+}
+
+/// What the next status says of the session: as the process that is subscribed knows it, else as it was.
+pub(super) fn held(
+    object: &BridgePipeline,
+    client_id: &str,
+    progress: Option<&BridgeProgress>,
+    old: &BridgePipelineStatus,
+) -> Option<HeldSession> {
+    let before = before(object, client_id, old);
+    let Some(progress) = progress.filter(|p| p.subscribed() && p.mqtt.client_id == client_id) else {
+        return before.cloned();
+    };
+    let dropped = progress.mqtt.broker_dropped.as_ref();
+    Some(HeldSession {
+        servers: object.spec.mqtt.servers.clone(),
+        client_id: client_id.to_owned(),
+        process_started_at: Some(Time(progress.started_at)),
+        broker_dropped: dropped
+            .map(|d| i64::try_from(d.current).unwrap_or(i64::MAX))
+            .or_else(|| before.and_then(|held| held.broker_dropped)),
+    })
+}
+
+/// What was lost between the last process of the status and the present one, the surest first.
+pub(super) fn lost_while_away(
+    object: &BridgePipeline,
+    client_id: &str,
+    progress: &BridgeProgress,
+    old: &BridgePipelineStatus,
+) -> Option<Loss> {
+    let before = before(object, client_id, old)?;
+    dropped(before, progress).or_else(|| session_gone(before, progress))
+}
+
+fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
+    let first = i64::try_from(progress.mqtt.broker_dropped.as_ref()?.baseline).ok()?;
+    // A smaller count is that of a broker which began anew.
+    let count = u64::try_from(first - before.broker_dropped?).ok().filter(|count| *count > 0)?;
+    Some(Loss {
+        reason: Reason::BrokerDropped,
+        count,
+        message: format!(
+            "the MQTT broker dropped {count} messages while no bridge was connected: give it room for what its longest \
+             pause needs (mosquitto: max_queued_messages, max_queued_bytes)"
+        ),
+        last_seen: progress.started_at,
+    })
+}
+
+fn session_gone(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
+    let another = before.process_started_at.as_ref().is_some_and(|t| t.0 != progress.started_at);
+    (another && progress.mqtt.first_session_present == Some(false)).then(|| Loss {
+        reason: Reason::SessionLost,
+        count: 1,
+        message: format!(
+            "the MQTT broker no longer had the session of client ID {:?} when the bridge came back: what it held for us is \
+             gone; let it keep sessions longer, and on disk",
+            before.client_id
+        ),
+        last_seen: progress.started_at,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::super::tests::object;
+use super::*;
+use crate::bridge::progress::{Counters, InFlight, KafkaProgress};
+
+const CLIENT: &str = "tributary.factory.machines";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_750_000_000 + second).unwrap()
+}
+
+/// A subscribed process that began at `started`.
+fn progress(started: i64, session_present: bool, dropped: Option<(u64, u64)>) -> BridgeProgress {
+    let dropped = dropped.map(|(baseline, current)| {
+        json!({"baseline": baseline, "current": current, "growth": current - baseline, "observedAt": at(started + 2)})
+    });
+    serde_json::from_value(json!({
+        "observedAt": at(started + 3), "startedAt": at(started), "configHash": "h", "generation": 3,
+        "mqtt": {
+            "clientId": CLIENT, "connectedSince": at(started + 1), "sessionPresent": session_present,
+            "firstSessionPresent": session_present, "paused": false, "brokerDropped": dropped,
+            "subscriptions": [{"filter": "factory/+/+/telemetry", "requestedQos": 1, "grantedQos": 1}],
+        },
+        "kafka": KafkaProgress::default(), "counters": Counters::default(), "inFlight": InFlight::default(),
+        "problems": [],
+    }))
+    .unwrap()
+}
+
+/// What is seen of a process, with the status kept as the operator keeps it.
+fn look(object: &BridgePipeline, old: &mut BridgePipelineStatus, progress: &BridgeProgress) -> Option<Reason> {
+    let loss = lost_while_away(object, CLIENT, progress, old);
+    old.session = held(object, CLIENT, Some(progress), old);
+    loss.map(|l| l.reason)
+}
+
+#[test]
+fn the_first_bridge_of_all_has_lost_nothing_although_it_finds_no_session() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    let first = progress(0, false, Some((7, 7)));
+    assert_eq!(look(&object, &mut old, &first), None);
+    assert_eq!(look(&object, &mut old, &first), None);
+    assert_eq!(old.session.unwrap().broker_dropped, Some(7));
+}
+
+#[test]
+fn a_session_that_a_later_process_does_not_find_again_is_lost_and_told_once() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, None));
+    assert_eq!(look(&object, &mut old, &progress(100, true, None)), None);
+    let later = progress(200, false, None);
+    assert_eq!(look(&object, &mut old, &later), Some(Reason::SessionLost));
+    assert_eq!(look(&object, &mut old, &later), None);
+}
+
+#[test]
+fn it_is_lost_also_when_the_process_was_seen_before_it_was_subscribed() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, None));
+    let mut connecting = progress(100, false, None);
+    connecting.mqtt.connected_since = None;
+    connecting.mqtt.first_session_present = None;
+    assert_eq!(look(&object, &mut old, &connecting), None);
+    assert_eq!(
+        look(&object, &mut old, &progress(100, false, None)),
+        Some(Reason::SessionLost)
+    );
+}
+
+#[test]
+fn another_server_or_client_has_another_session() {
+    let (mut object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, Some((0, 0))));
+    object.spec.mqtt.servers = vec!["mqtts://other:8883".into()];
+    assert_eq!(look(&object, &mut old, &progress(100, false, Some((9, 9)))), None);
+    assert_eq!(
+        lost_while_away(&object, "another", &progress(200, false, Some((99, 99))), &old),
+        None
+    );
+}
+
+#[test]
+fn what_the_broker_dropped_while_no_bridge_ran_is_told_with_its_number() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, Some((3, 5))));
+    let later = progress(100, true, Some((10_005, 10_005)));
+    let loss = lost_while_away(&object, CLIENT, &later, &old).unwrap();
+    assert_eq!((loss.reason, loss.count), (Reason::BrokerDropped, 10_000));
+    assert!(loss.message.contains("10000 messages"), "{}", loss.message);
+    look(&object, &mut old, &later);
+    assert_eq!(look(&object, &mut old, &later), None);
+}
+
+#[test]
+fn a_broker_that_began_anew_has_dropped_nothing_of_ours() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, Some((3, 5))));
+    assert_eq!(look(&object, &mut old, &progress(100, true, Some((0, 0)))), None);
+}
+
+#[test]
+fn what_was_known_stays_while_nobody_can_be_asked() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, Some((0, 5))));
+    assert_eq!(held(&object, CLIENT, None, &old), old.session);
+    let unreadable = held(&object, CLIENT, Some(&progress(100, true, None)), &old).unwrap();
+    assert_eq!(unreadable.broker_dropped, Some(5));
+}
