@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::batch::Batching;
 use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
-use super::epoch::leader_epoch;
+use super::epoch;
 use super::meters::{Meters, now};
 use super::slot::Slot;
 use super::{Command, Event, Follow, Link};
@@ -280,9 +280,9 @@ impl Pump {
             .filter(|slot| slot.at_end && !slot.halted)
         {
             slot.at_end = false;
-            let found = positions.find_partition(&slot.follow.topic, slot.follow.partition);
-            if let Some(Offset::Offset(next)) = found.map(|element| element.offset()) {
-                slot.tracker.passed(next);
+            let found = epoch::position(&positions, &slot.follow.topic, slot.follow.partition);
+            if let Some((next, leader_epoch)) = found {
+                slot.tracker.passed(next, leader_epoch);
             }
         }
     }
@@ -368,7 +368,7 @@ fn hand_over(
             Ok(()) => {
                 return Ok(Sent {
                     offset,
-                    leader_epoch: leader_epoch(message),
+                    leader_epoch: epoch::leader_epoch(message),
                     timestamp,
                     bytes: size(message),
                 });
