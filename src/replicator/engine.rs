@@ -138,6 +138,9 @@ pub struct Engine {
     drained: Arc<AtomicBool>,
     wake: Wake,
     thread: Option<std::thread::JoinHandle<()>>,
+    fetch_buffer_bytes: u64,
+    /// What the consumer was made for.
+    partitions: usize,
 }
 
 impl Engine {
@@ -196,7 +199,15 @@ impl Engine {
             drained,
             wake,
             thread,
+            fetch_buffer_bytes: tuning.fetch_buffer_bytes,
+            partitions,
         })
+    }
+
+    /// Whether so many partitions would have far more bytes fetched than they may: it takes another engine.
+    #[must_use]
+    pub fn is_outgrown(&self, partitions: usize) -> bool {
+        clients::is_outgrown(self.fetch_buffer_bytes, self.partitions, partitions)
     }
 
     /// Starts to copy partitions.
