@@ -17,6 +17,7 @@ use crate::replicator::book::{Book, Route};
 use crate::replicator::engine::{Engine, Follow};
 use crate::replicator::progress::{Side, StopReason};
 use crate::replicator::settings;
+use crate::replicator::store::StoreError;
 use crate::replicator::tracker::Reached;
 use crate::replicator::verdict::{EpochEnd, Missing, SourceFacts, Stored, TargetFacts, Verdict, judge};
 
@@ -256,6 +257,12 @@ impl Session<'_> {
         records.sort_by_key(|(key, _)| (key.topic_id, std::cmp::Reverse(key.partition)));
         self.store.write(&records).await.map_err(|error| {
             let why = error.to_string();
+            if matches!(error, StoreError::Broken(_)) {
+                self.context
+                    .report
+                    .fault(Side::Target, "PositionsNotStored", &why);
+                return Failure::Again;
+            }
             let error = KafkaError::Protocol {
                 address: "the target".into(),
                 why,

@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
         loop {
             tokio::select! {
                 event = next_event(&mut self.engine) => self.handle(event)?,
-                outcome = next_stored(&mut self.storing) => self.stored(outcome),
+                outcome = next_stored(&mut self.storing) => self.stored(outcome)?,
                 () = watch.changed() => {
                     if self.is_changed() {
                         return Ok(End::Changed);
@@ -290,7 +290,7 @@ impl<'a> Session<'a> {
         }));
     }
 
-    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) {
+    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) -> Result<(), Failure> {
         match outcome {
             (unstored, Ok(())) => {
                 for (partition, _, position) in &unstored {
@@ -300,12 +300,17 @@ impl<'a> Session<'a> {
                 if std::mem::take(&mut self.store_failed) {
                     self.context.report.over(Side::Target);
                 }
+                Ok(())
             }
             (_, Err(error)) => {
                 self.store_failed = true;
                 self.context
                     .report
                     .fault(Side::Target, "PositionsNotStored", &error.to_string());
+                match error {
+                    StoreError::Broken(_) => Err(Failure::Again),
+                    StoreError::NotStored(_) => Ok(()),
+                }
             }
         }
     }
@@ -346,12 +351,13 @@ impl<'a> Session<'a> {
                 if let Some(storing) = self.storing.take()
                     && let Ok(outcome) = storing.await
                 {
-                    self.stored(outcome);
+                    // The session ends anyway.
+                    let _ = self.stored(outcome);
                 }
                 let unstored = self.memory.book.unstored(&self.identity, self.generation);
                 if !unstored.is_empty() {
                     let written = self.store.write(&records(&unstored)).await;
-                    self.stored((unstored, written));
+                    let _ = self.stored((unstored, written));
                 }
             };
             if tokio::time::timeout(if connected { LAST_STORE } else { DRAIN_DISCONNECTED }, last)
