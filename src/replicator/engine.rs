@@ -10,6 +10,7 @@ mod clients;
 mod epoch;
 mod meters;
 mod pump;
+mod refusal;
 mod slot;
 mod wake;
 
@@ -25,6 +26,7 @@ use self::batch::Batching;
 use self::clients::{SourceContext, TargetContext};
 pub use self::meters::Meters;
 use self::pump::Pump;
+pub use self::refusal::Refusal;
 use self::wake::Wake;
 use super::config::Tuning;
 use super::tracker::Reached;
@@ -76,12 +78,8 @@ pub enum Event {
     TargetFault {
         /// The slot.
         slot: usize,
-        /// The record's source offset; for a refused batch, that of its first record.
-        offset: i64,
-        /// Its bytes: key, value and headers.
-        bytes: u32,
-        /// librdkafka's or Kafka's code.
-        code: RDKafkaErrorCode,
+        /// What the target says.
+        refusal: Refusal,
     },
     /// A client cannot go on: the session must end.
     Broken {

@@ -3,6 +3,7 @@
 
 mod admit;
 mod explain;
+mod faults;
 mod guard;
 mod judge;
 mod session;

@@ -170,7 +170,7 @@ impl Pump {
 
     /// Serves the delivery reports that are there; whether there were any.
     fn collect(&mut self) -> bool {
-        let mut any = false;
+        let (mut any, mut refused) = (false, false);
         loop {
             // One call serves at least one event when there is one: ask until there is none.
             self.producer.poll(Duration::ZERO);
@@ -190,8 +190,18 @@ impl Pump {
                             self.meters.carried(&sent, now);
                         }
                     }
-                    Some(code) => slot.refused(delivery.token.offset, code, &self.link),
+                    Some(code) => {
+                        let offset = delivery.token.offset;
+                        slot.refuse(offset, slot.tracker.size_of(offset).unwrap_or_default(), code);
+                        refused = true;
+                    }
                 }
+            }
+        }
+        // All reports of a batch are there now.
+        if refused {
+            for slot in self.slots.iter_mut().flatten() {
+                slot.tell_refusal(&self.link);
             }
         }
         if any {
@@ -304,16 +314,10 @@ fn turn(slot: &mut Slot, producer: &BaseProducer<TargetContext>, link: &Link, ba
                     // The consumer counts this record as passed and the target will not get it: from here on only
                     // the tracker's position is true.
                     slot.halted = true;
-                    if let Refused::ByClient(code) = refused
-                        && !std::mem::replace(&mut slot.refused, true)
-                    {
-                        let fault = Event::TargetFault {
-                            slot: slot.follow.slot,
-                            offset: message.offset(),
-                            bytes: size(&message),
-                            code,
-                        };
-                        link.tell(fault);
+                    if let Refused::ByClient(code) = refused {
+                        let (offset, bytes) = (message.offset(), size(&message));
+                        slot.refuse(offset, bytes, code);
+                        slot.tell_refusal(link);
                     }
                     return true;
                 }

@@ -8,6 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use crate::kafka::positions::{
     POSITIONS_TOPIC, PositionError, PositionKey, Positions, PositionsError, partition_for,
 };
+use crate::replicator::engine::Refusal;
 use crate::replicator::progress::{LinkStopReason, StopReason};
 
 /// A record that the target refused is tried again after this long, doubling up to [`RETRY_LONGEST`], or as soon as the
@@ -15,6 +16,13 @@ use crate::replicator::progress::{LinkStopReason, StopReason};
 const RETRY_FIRST: Duration = Duration::from_secs(60);
 /// Each attempt begins a new session, which the other partitions notice as a moment's pause.
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// Pause after so many earlier attempts.
+fn retry_pause(attempts: u32) -> Duration {
+    RETRY_FIRST
+        .saturating_mul(1 << attempts.min(6))
+        .min(RETRY_LONGEST)
+}
 
 /// A whole link stands still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +125,7 @@ pub(super) fn unreadable(error: &PositionsError) -> Option<Halt> {
 #[derive(Clone, Debug)]
 pub(super) struct RefusedRecord {
     pub(super) reason: StopReason,
-    /// Its source offset; for a batch, that of its first record.
+    /// Its source offset; for a batch of which it may be any, that of the first record.
     pub(super) offset: i64,
     pub(super) message: String,
     /// The target topic's decisive settings at that time.
@@ -131,14 +139,8 @@ pub(super) struct RefusedRecord {
 impl RefusedRecord {
     /// What a delivery report says about a record; `None` when it says nothing about the record itself, and the next
     /// session tries again.
-    pub(super) fn new(
-        code: RDKafkaErrorCode,
-        offset: i64,
-        bytes: u32,
-        limit: u64,
-        settings: &str,
-        before: Option<&Self>,
-    ) -> Option<Self> {
+    pub(super) fn new(refusal: &Refusal, limit: u64, settings: &str, before: Option<&Self>) -> Option<Self> {
+        let (code, offset, bytes) = (refusal.code, refusal.offset(), refusal.bytes);
         let (reason, single, what) = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => (
                 StopReason::RecordTooLarge,
@@ -156,6 +158,7 @@ impl RefusedRecord {
                 ),
             ),
             RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidDifferentRecord
             | RDKafkaErrorCode::InvalidTimestamp
             | RDKafkaErrorCode::PolicyViolation
             | RDKafkaErrorCode::UnsupportedForMessageFormat
@@ -163,9 +166,10 @@ impl RefusedRecord {
                 StopReason::RecordRefused,
                 false,
                 format!(
-                    "the target refuses the batch that begins at source offset {offset}: {code}; a compacted topic \
-                     takes no record without key, and message.timestamp.*.max.ms none too old or new: change the \
-                     topic's settings there, and copying goes on by itself"
+                    "the target refuses {}: {code}; a compacted topic takes no record without key, and \
+                     message.timestamp.*.max.ms none too old or new: change the topic's settings there, and copying \
+                     goes on by itself",
+                    refused_part(refusal)
                 ),
             ),
             _ => return None,
@@ -189,10 +193,20 @@ impl RefusedRecord {
         }
         // A larger record does not shrink.
         let waits = self.reason != StopReason::RecordTooLarge;
-        let pause = RETRY_FIRST
-            .saturating_mul(1 << self.attempts.min(6))
-            .min(RETRY_LONGEST);
-        waits && now.saturating_duration_since(self.since) >= pause
+        waits && now.saturating_duration_since(self.since) >= retry_pause(self.attempts)
+    }
+}
+
+/// What of a partition the target refuses, with what has to wait for it.
+fn refused_part(refusal: &Refusal) -> String {
+    match (refusal.first, refusal.culprit) {
+        (first, None) => format!("the batch that begins at source offset {first}"),
+        (first, Some(culprit)) if first < culprit => {
+            format!(
+                "the record at source offset {culprit} (those from {first} on are in its batch and wait with it)"
+            )
+        }
+        (_, Some(culprit)) => format!("the record at source offset {culprit}"),
     }
 }
 

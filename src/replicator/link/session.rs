@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::guard::{Halt, RefusedRecord, check_positions};
+use super::guard::{Halt, check_positions};
 use super::survey::{Failure, Surveyor};
 use super::{Context, Memory};
 use crate::kafka::error::KafkaError;
@@ -204,60 +203,6 @@ impl<'a> Session<'a> {
             self.context.report.over(Side::Target);
         }
         self.admit(&seen).await
-    }
-
-    /// Something that the engine cannot get past.
-    fn handle(&mut self, event: Event) -> Result<(), Failure> {
-        let slots = self.memory.book.slots();
-        match event {
-            Event::SourceFault { slot, code } => {
-                if let Some(partition) = slots.get(&slot) {
-                    tracing::warn!(%partition, %code, "the source does not give the next record: checking the position");
-                    self.leave(&[slot], partition, format!("the source answered {code}"));
-                }
-                Ok(())
-            }
-            Event::TargetFault {
-                slot,
-                offset,
-                bytes,
-                code,
-            } => {
-                if let Some(partition) = slots.get(&slot) {
-                    self.refused(partition, offset, bytes, code);
-                }
-                Err(Failure::Again)
-            }
-            Event::Broken { message } => {
-                tracing::warn!(message, "the clients are built anew");
-                Err(Failure::Again)
-            }
-        }
-    }
-
-    pub(super) fn leave(&mut self, slots: &[usize], partition: &TopicPartition, why: String) {
-        self.advance();
-        if let Some(route) = self.memory.book.route(partition).cloned() {
-            self.memory.book.waiting(partition, &route, Some(why));
-        }
-        if let Some(engine) = &self.engine {
-            engine.leave(slots.to_vec());
-        }
-    }
-
-    fn refused(&mut self, partition: &TopicPartition, offset: i64, bytes: u32, code: RDKafkaErrorCode) {
-        tracing::warn!(%partition, offset, bytes, %code, "the target refused a record");
-        let target = self
-            .memory
-            .book
-            .route(partition)
-            .map(|route| route.target.clone())
-            .unwrap_or_default();
-        let (limit, settings) = self.limits.get(&target).cloned().unwrap_or_default();
-        let before = self.memory.refused.get(partition);
-        if let Some(refused) = RefusedRecord::new(code, offset, bytes, limit, &settings, before) {
-            self.memory.refused.insert(partition.clone(), refused);
-        }
     }
 
     /// Takes over how far the engine is.

@@ -131,7 +131,12 @@ fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is(
 }
 
 fn refused(code: RDKafkaErrorCode, before: Option<&RefusedRecord>) -> Option<RefusedRecord> {
-    RefusedRecord::new(code, 7, 2000, 1000, "max.message.bytes=1000", before)
+    RefusedRecord::new(
+        &Refusal::new(7, 2000, code),
+        1000,
+        "max.message.bytes=1000",
+        before,
+    )
 }
 
 #[test]
@@ -146,6 +151,11 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
         Some(StopReason::RecordRefused)
     );
     assert_eq!(
+        stops(RDKafkaErrorCode::InvalidDifferentRecord),
+        Some(StopReason::RecordRefused),
+        "whichever record of the batch it is"
+    );
+    assert_eq!(
         stops(RDKafkaErrorCode::TopicAuthorizationFailed),
         Some(StopReason::NotAuthorized)
     );
@@ -157,6 +167,32 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
     ] {
         assert_eq!(stops(passing), None, "{passing}");
     }
+}
+
+#[test]
+fn a_record_that_is_not_the_first_of_its_batch_is_named_with_what_waits_for_it() {
+    let mut refusal = Refusal::new(7, 10, RDKafkaErrorCode::InvalidDifferentRecord);
+    let told = |refusal: &Refusal| {
+        RefusedRecord::new(refusal, 1000, "", None).map(|told| (told.offset, told.message))
+    };
+    let (offset, message) = told(&refusal).unwrap();
+    assert!(
+        offset == 7 && message.contains("the batch that begins at source offset 7"),
+        "{message}"
+    );
+    refusal.add(9, 10, RDKafkaErrorCode::InvalidRecord);
+    let (offset, message) = told(&refusal).unwrap();
+    assert!(
+        offset == 9 && message.contains("source offset 9 (those from 7 on"),
+        "{message}"
+    );
+    let mut first = Refusal::new(7, 10, RDKafkaErrorCode::InvalidRecord);
+    first.add(8, 10, RDKafkaErrorCode::InvalidDifferentRecord);
+    let (offset, message) = told(&first).unwrap();
+    assert!(
+        offset == 7 && message.contains("the record at source offset 7:"),
+        "{message}"
+    );
 }
 
 #[test]
