@@ -1,10 +1,16 @@
-//! What the engine cannot get past: remembered and told.
+//! What the engine cannot get past: remembered, told, and kept from being tried again too soon.
 
-use super::guard::RefusedRecord;
+use std::time::Instant;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::guard::{RefusedRecord, SourceFault};
 use super::session::Session;
 use super::survey::Failure;
 use crate::kafka::offsets::TopicPartition;
+use crate::replicator::book::Route;
 use crate::replicator::engine::{Event, Refusal};
+use crate::replicator::tracker::Reached;
 
 impl Session<'_> {
     /// Something that the engine cannot get past.
@@ -13,8 +19,7 @@ impl Session<'_> {
         match event {
             Event::SourceFault { slot, code } => {
                 if let Some(partition) = slots.get(&slot) {
-                    tracing::warn!(%partition, %code, "the source does not give the next record: checking the position");
-                    self.leave(&[slot], partition, format!("the source answered {code}"));
+                    self.source_failed(slot, partition, code);
                 }
                 Ok(())
             }
@@ -39,6 +44,44 @@ impl Session<'_> {
         if let Some(engine) = &self.engine {
             engine.leave(slots.to_vec());
         }
+    }
+
+    /// The source does not give the next record: the next survey judges the position.
+    fn source_failed(&mut self, slot: usize, partition: &TopicPartition, code: RDKafkaErrorCode) {
+        self.advance();
+        let offset = self.memory.book.reached(partition).unwrap_or_default();
+        let before = self.memory.source_faults.get(partition);
+        let fault = SourceFault::new(code, offset, before, Instant::now());
+        if fault.is_first() {
+            tracing::warn!(%partition, %code, offset, "the source does not give the next record: checking the position");
+        } else {
+            tracing::debug!(%partition, %code, offset, "the source still does not give the next record");
+        }
+        match fault.stops() {
+            Some(reason) => self.stop(partition, None, reason, fault.to_string(), None),
+            None => self.leave(&[slot], partition, fault.to_string()),
+        }
+        self.memory.source_faults.insert(partition.clone(), fault);
+    }
+
+    /// Whether a position that is good as it stands has to wait, because the source did not give the record there.
+    pub(super) fn waits_for_source(
+        &mut self,
+        partition: &TopicPartition,
+        route: &Route,
+        start: Reached,
+    ) -> bool {
+        let now = Instant::now();
+        let fault = self.memory.source_faults.get(partition);
+        let Some(fault) = fault.filter(|fault| fault.holds(start.next_offset, now)) else {
+            return false;
+        };
+        let (reason, message) = (fault.stops(), fault.to_string());
+        match reason {
+            Some(reason) => self.stop(partition, Some(route), reason, message, None),
+            None => self.memory.book.waiting(partition, route, Some(message)),
+        }
+        true
     }
 
     fn refused(&mut self, partition: &TopicPartition, refusal: &Refusal) {

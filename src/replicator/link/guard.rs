@@ -1,6 +1,7 @@
 //! Rules that stop a link or a partition, apart from the verdict on a position. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -12,10 +13,14 @@ use crate::replicator::engine::Refusal;
 use crate::replicator::progress::{LinkStopReason, StopReason};
 
 /// A record that the target refused is tried again after this long, doubling up to [`RETRY_LONGEST`], or as soon as the
-/// topic's settings have changed.
+/// topic's settings have changed; one that the source does not give, likewise.
 const RETRY_FIRST: Duration = Duration::from_secs(60);
-/// Each attempt begins a new session, which the other partitions notice as a moment's pause.
+/// Each attempt at a refused record begins a new session, which the other partitions notice as a moment's pause.
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// A source fault that comes again within this time of the next attempt is the same: longer than from one survey to the
+/// next, however rare they are.
+const SAME_FAULT: Duration = Duration::from_secs(600);
 
 /// Pause after so many earlier attempts.
 fn retry_pause(attempts: u32) -> Duration {
@@ -207,6 +212,86 @@ fn refused_part(refusal: &Refusal) -> String {
             )
         }
         (_, Some(culprit)) => format!("the record at source offset {culprit}"),
+    }
+}
+
+/// The source did not give the record at a position, although the position is good.
+#[derive(Clone, Debug)]
+pub(super) struct SourceFault {
+    /// The position.
+    pub(super) offset: i64,
+    code: RDKafkaErrorCode,
+    /// Times that the same happened before.
+    attempts: u32,
+    since: Instant,
+}
+
+impl SourceFault {
+    /// `before` is what the partition met last, which counts while it lasts.
+    pub(super) fn new(code: RDKafkaErrorCode, offset: i64, before: Option<&Self>, now: Instant) -> Self {
+        // A fault that was tried again in vain shows soon; one that comes long after is another.
+        let lasts = |before: &&Self| {
+            let age = now.saturating_duration_since(before.since);
+            before.code == code && before.is_at(offset) && age <= before.pause() + SAME_FAULT
+        };
+        Self {
+            offset,
+            code,
+            attempts: before
+                .filter(lasts)
+                .map_or(0, |before| before.attempts.saturating_add(1)),
+            since: now,
+        }
+    }
+
+    /// Whether it is news.
+    pub(super) fn is_first(&self) -> bool {
+        self.attempts == 0
+    }
+
+    /// Whether it keeps a partition from being followed from `next_offset`.
+    pub(super) fn holds(&self, next_offset: i64, now: Instant) -> bool {
+        self.is_at(next_offset) && now.saturating_duration_since(self.since) < self.pause()
+    }
+
+    /// The reason for which the partition stands still, rather than waits.
+    pub(super) fn stops(&self) -> Option<StopReason> {
+        self.lacks_rights().then_some(StopReason::NotAuthorized)
+    }
+
+    fn lacks_rights(&self) -> bool {
+        self.code == RDKafkaErrorCode::TopicAuthorizationFailed
+    }
+
+    /// Rights are missing at any offset.
+    fn is_at(&self, offset: i64) -> bool {
+        self.lacks_rights() || self.offset == offset
+    }
+
+    fn pause(&self) -> Duration {
+        match self.attempts {
+            attempts if self.lacks_rights() => retry_pause(attempts),
+            // A leader that moved, and the like.
+            0 => Duration::ZERO,
+            attempts => retry_pause(attempts - 1),
+        }
+    }
+}
+
+impl fmt::Display for SourceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, code, .. } = self;
+        if self.lacks_rights() {
+            return write!(
+                f,
+                "the source refuses to be read ({code}); grant Read on the topic to this link's user"
+            );
+        }
+        write!(
+            f,
+            "the source does not give the record at offset {offset}: {code}; it is asked again, less and less often, at \
+             least hourly"
+        )
     }
 }
 

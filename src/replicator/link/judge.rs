@@ -279,7 +279,9 @@ impl Session<'_> {
     async fn follow(&mut self, follow: Vec<(Candidate, Reached)>, wanted: usize) -> Result<(), Failure> {
         let follow: Vec<_> = follow
             .into_iter()
-            .filter(|(candidate, _)| self.is_mine(&candidate.partition))
+            .filter(|(Candidate { partition, route, .. }, start)| {
+                self.is_mine(partition) && !self.waits_for_source(partition, route, *start)
+            })
             .collect();
         if follow.is_empty() {
             return Ok(());

@@ -215,10 +215,19 @@ impl<'a> Session<'a> {
     /// Begins to store what moved, unless the last attempt still runs.
     fn begin_store(&mut self) {
         self.advance();
-        let Memory { book, refused, .. } = &mut *self.memory;
+        let Memory {
+            book,
+            refused,
+            source_faults,
+            ..
+        } = &mut *self.memory;
         refused.retain(|partition, refused| {
             book.reached(partition)
                 .is_none_or(|reached| reached <= refused.offset)
+        });
+        source_faults.retain(|partition, fault| {
+            book.reached(partition)
+                .is_some_and(|reached| reached <= fault.offset)
         });
         self.context.report.round(self.memory.book.round());
         if self.storing.is_some() {
