@@ -68,7 +68,8 @@ pub struct PositionKey {
 pub struct Position {
     /// The next source offset to read; everything below is on the target. 0 or more.
     pub next_offset: i64,
-    /// The source leader epoch of the last record carried; `None` where the source gives none.
+    /// The source leader epoch of what is right before that offset, a record or a transaction's marker; `None` where the
+    /// source gives none.
     pub leader_epoch: Option<i32>,
     /// The source topic's name when this was written.
     pub source_topic: String,

@@ -139,7 +139,8 @@ impl Default for TelemetryConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tuning {
-    /// Bytes of fetched records that wait to be produced, over all partitions; 1 MiB to 1 GiB.
+    /// Bytes of fetched records that wait to be produced, over all partitions; 1 MiB to 1 GiB. Up to twice that when
+    /// partitions have joined since the clients were made, and at least 256 KiB of each partition.
     pub fetch_buffer_bytes: u64,
     /// Bytes of records that wait for the target's acknowledgement, over all partitions; 1 MiB to 1 GiB.
     pub produce_buffer_bytes: u64,

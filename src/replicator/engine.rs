@@ -10,6 +10,7 @@ mod clients;
 mod epoch;
 mod meters;
 mod pump;
+mod refusal;
 mod slot;
 mod wake;
 
@@ -25,6 +26,7 @@ use self::batch::Batching;
 use self::clients::{SourceContext, TargetContext};
 pub use self::meters::Meters;
 use self::pump::Pump;
+pub use self::refusal::Refusal;
 use self::wake::Wake;
 use super::config::Tuning;
 use super::tracker::Reached;
@@ -76,12 +78,8 @@ pub enum Event {
     TargetFault {
         /// The slot.
         slot: usize,
-        /// The record's source offset; for a refused batch, that of its first record.
-        offset: i64,
-        /// Its bytes: key, value and headers.
-        bytes: u32,
-        /// librdkafka's or Kafka's code.
-        code: RDKafkaErrorCode,
+        /// What the target says.
+        refusal: Refusal,
     },
     /// A client cannot go on: the session must end.
     Broken {
@@ -138,6 +136,9 @@ pub struct Engine {
     drained: Arc<AtomicBool>,
     wake: Wake,
     thread: Option<std::thread::JoinHandle<()>>,
+    fetch_buffer_bytes: u64,
+    /// What the consumer was made for.
+    partitions: usize,
 }
 
 impl Engine {
@@ -196,7 +197,15 @@ impl Engine {
             drained,
             wake,
             thread,
+            fetch_buffer_bytes: tuning.fetch_buffer_bytes,
+            partitions,
         })
+    }
+
+    /// Whether so many partitions would have far more bytes fetched than they may: it takes another engine.
+    #[must_use]
+    pub fn is_outgrown(&self, partitions: usize) -> bool {
+        clients::is_outgrown(self.fetch_buffer_bytes, self.partitions, partitions)
     }
 
     /// Starts to copy partitions.

@@ -3,6 +3,7 @@
 
 mod admit;
 mod explain;
+mod faults;
 mod guard;
 mod judge;
 mod session;
@@ -47,6 +48,8 @@ pub(super) struct Memory {
     pub(super) positions_seen: bool,
     /// Records that the target refused.
     refused: BTreeMap<TopicPartition, guard::RefusedRecord>,
+    /// Partitions of which the source did not give the next record, until they have moved.
+    source_faults: BTreeMap<TopicPartition, guard::SourceFault>,
 }
 
 /// Runs until `token` is cancelled.
@@ -74,7 +77,11 @@ pub(super) async fn run(context: &Context, token: &CancellationToken) {
         context.report.round(memory.book.round());
         match end {
             End::Shutdown => return,
-            End::Changed => continue,
+            End::Changed => {
+                // Other credentials may have other rights.
+                memory.source_faults.clear();
+                continue;
+            }
             End::Failed => {}
         }
         if began.elapsed() >= GOOD_SESSION {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::positions::{POSITIONS_TOPIC, Position, PositionKey, partition_for};
@@ -33,8 +33,14 @@ impl ClientContext for Quiet {
 
 /// Why positions were not stored.
 #[derive(Debug, thiserror::Error)]
-#[error("positions were not stored: {0}")]
-pub(super) struct StoreError(#[source] KafkaError);
+pub(super) enum StoreError {
+    /// This time; the next attempt may succeed.
+    #[error("positions were not stored: {0}")]
+    NotStored(#[source] KafkaError),
+    /// This client never writes again: it takes another.
+    #[error("positions were not stored: the client gave up: {0}")]
+    Broken(String),
+}
 
 impl Store {
     /// Builds the client; no broker is asked for anything yet.
@@ -53,7 +59,7 @@ impl Store {
         config
             .create_with_context(Quiet)
             .map(|producer| Self { producer })
-            .map_err(StoreError)
+            .map_err(StoreError::NotStored)
     }
 
     /// Writes positions (or withdraws them) and waits until the target has all of them.
@@ -76,11 +82,20 @@ impl Store {
         for delivery in waiting {
             match delivery.await {
                 Ok(Ok(_)) => {}
-                Ok(Err((error, _))) => return Err(StoreError(error)),
-                Err(_) => return Err(StoreError(KafkaError::Canceled)),
+                Ok(Err((error, _))) => return Err(self.failed(error)),
+                Err(_) => return Err(self.failed(KafkaError::Canceled)),
             }
         }
         Ok(())
+    }
+
+    /// An idempotent producer that can no longer tell what was written refuses everything from then on; the failure at
+    /// hand need not be the one that says so.
+    fn failed(&self, error: KafkaError) -> StoreError {
+        match self.producer.client().fatal_error() {
+            Some((code, message)) => StoreError::Broken(format!("{code}: {message}")),
+            None => StoreError::NotStored(error),
+        }
     }
 
     async fn queue(
@@ -94,8 +109,44 @@ impl Store {
                     record = back;
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                Err((error, _)) => return Err(StoreError(error)),
+                Err((error, _)) => return Err(self.failed(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::kafka::topic_id::TopicId;
+
+    fn withdrawal() -> [(PositionKey, Option<Position>); 1] {
+        let key = PositionKey {
+            link_id: "link".to_owned(),
+            source_cluster_id: "S".to_owned(),
+            topic_id: TopicId(Uuid::from_u128(1)),
+            partition: 0,
+        };
+        [(key, None)]
+    }
+
+    #[tokio::test]
+    #[allow(unsafe_code)] // the only way to a fatal error without a broker; see the SAFETY comment
+    async fn a_client_that_gave_up_is_told_from_one_that_may_yet_succeed() {
+        let store = Store::new(&KafkaConnection::plaintext(["127.0.0.1:1"])).unwrap();
+        let passing = store.failed(KafkaError::Canceled);
+        assert!(matches!(passing, StoreError::NotStored(_)), "{passing}");
+        // SAFETY: the client lives as long as `store`; the reason is a C string that the call copies.
+        unsafe {
+            rdkafka::bindings::rd_kafka_test_fatal_error(
+                store.producer.client().native_ptr(),
+                rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                c"a hole in the sequence".as_ptr(),
+            );
+        }
+        let broken = store.write(&withdrawal()).await.unwrap_err();
+        assert!(matches!(broken, StoreError::Broken(_)), "{broken}");
     }
 }

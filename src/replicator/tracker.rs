@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
-/// What is known of the last record before a position.
+/// A position, and what is known of what lies before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// Next source offset that the target does not have.
     pub next_offset: i64,
-    /// Leader epoch of the last record before it (KIP-320), when known.
+    /// Leader epoch of what is right before it (KIP-320), a record or a transaction's marker, when known. One of
+    /// anything earlier would make an intact log look cut back.
     pub leader_epoch: Option<i32>,
-    /// Timestamp of that record in milliseconds since 1970, when known.
+    /// Timestamp of the last record before it in milliseconds since 1970, when known.
     pub timestamp: Option<i64>,
 }
 
@@ -32,6 +33,13 @@ struct InFlight {
     acknowledged: bool,
 }
 
+/// A position of the consumer's own.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    next_offset: i64,
+    leader_epoch: Option<i32>,
+}
+
 /// Turns acknowledgements, in whatever order, into a contiguous position.
 ///
 /// Its memory is bounded by the producer's queue: one entry per record that waits for its acknowledgement.
@@ -39,9 +47,10 @@ struct InFlight {
 pub struct Tracker {
     /// Below this, everything was handed to the producer or is known to be no record.
     seen: i64,
-    /// Last record that is acknowledged with all before it.
-    last: Option<Sent>,
-    start: Reached,
+    /// Everything before it is on the target.
+    reached: Reached,
+    /// Counts as soon as everything before it is acknowledged.
+    passed: Option<Passed>,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: u64,
     records: u64,
@@ -54,8 +63,8 @@ impl Tracker {
     pub fn new(start: Reached) -> Self {
         Self {
             seen: start.next_offset,
-            last: None,
-            start,
+            reached: start,
+            passed: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             records: 0,
@@ -98,35 +107,48 @@ impl Tracker {
             self.in_flight_bytes -= u64::from(entry.sent.bytes);
             self.records += 1;
             self.bytes += u64::from(entry.sent.bytes);
-            self.last = Some(entry.sent);
+            self.reached = Reached {
+                next_offset: entry.sent.offset + 1,
+                leader_epoch: entry.sent.leader_epoch,
+                timestamp: entry.sent.timestamp,
+            };
         }
+        self.settle();
         first.then_some(sent)
     }
 
     /// The consumer's own position is `next`: what lies below it is handed over, or is no record (a transaction's
-    /// marker, an aborted record, a hole left by compaction).
-    pub fn passed(&mut self, next: i64) {
+    /// marker, an aborted record, a hole left by compaction). `leader_epoch` is that of what is right before it.
+    pub fn passed(&mut self, next: i64, leader_epoch: Option<i32>) {
         self.seen = self.seen.max(next);
+        self.passed = Some(Passed {
+            next_offset: next,
+            leader_epoch,
+        });
+        self.settle();
+    }
+
+    /// Takes over what was passed, once no record before it is in flight.
+    fn settle(&mut self) {
+        let Some(passed) = self.passed else { return };
+        let waits = |entry: &InFlight| entry.sent.offset < passed.next_offset;
+        if self.in_flight.front().is_some_and(waits) {
+            return;
+        }
+        self.passed = None;
+        if passed.next_offset > self.reached.next_offset {
+            self.reached.next_offset = passed.next_offset;
+            self.reached.leader_epoch = passed.leader_epoch;
+        }
     }
 
     /// The position that may be stored: everything before it is on the target.
+    ///
+    /// While records are in flight it is right behind the last acknowledged one and not before the next: what lies
+    /// between may be of a newer leader epoch than is known.
     #[must_use]
     pub fn position(&self) -> Reached {
-        let next_offset = self
-            .in_flight
-            .front()
-            .map_or(self.seen, |entry| entry.sent.offset);
-        match self.last {
-            Some(last) => Reached {
-                next_offset,
-                leader_epoch: last.leader_epoch.or(self.start.leader_epoch),
-                timestamp: last.timestamp,
-            },
-            None => Reached {
-                next_offset,
-                ..self.start
-            },
-        }
+        self.reached
     }
 
     /// Records that wait for their acknowledgement, or for that of one before them.

@@ -25,10 +25,17 @@ pub(super) fn partition_share(budget: u64, partitions: usize) -> u64 {
     (budget / partitions).max(LEAST_PARTITION_BYTES)
 }
 
+/// Whether a consumer that was made for `made_for` partitions would hold more than twice its budget with `partitions`,
+/// while one made anew would hold less.
+#[must_use]
+pub(super) fn is_outgrown(budget: u64, made_for: usize, partitions: usize) -> bool {
+    partition_share(budget, partitions) < partition_share(budget, made_for) / 2
+}
+
 /// Settings of the consumer for about `partitions` partitions.
 ///
-/// Each partition has a queue of its own, so that one which the target does not take delays no other; the share of a
-/// partition is fixed when the client is made and checked again when the number of partitions has doubled.
+/// Each partition has a queue of its own, so that one which the target does not take delays no other. The share of a
+/// partition is fixed when the client is made: see [`is_outgrown`].
 #[must_use]
 pub(super) fn consumer_config(source: &KafkaConnection, tuning: &Tuning, partitions: usize) -> ClientConfig {
     let share = partition_share(tuning.fetch_buffer_bytes, partitions);
@@ -213,6 +220,29 @@ mod tests {
         assert_eq!(partition_share(32 << 20, 8), 4 << 20);
         assert_eq!(partition_share(32 << 20, 0), 32 << 20);
         assert_eq!(partition_share(32 << 20, 100_000), LEAST_PARTITION_BYTES);
+    }
+
+    #[test]
+    fn a_consumer_is_outgrown_when_its_partitions_have_more_than_doubled() {
+        for (made_for, most) in [(0, 2), (1, 2), (2, 4), (20, 40)] {
+            assert!(!is_outgrown(32 << 20, made_for, most), "{made_for}");
+            assert!(is_outgrown(32 << 20, made_for, most + 1), "{made_for}");
+        }
+        assert!(!is_outgrown(32 << 20, 20, 1), "fewer need no other");
+    }
+
+    #[test]
+    fn what_is_not_outgrown_holds_at_most_twice_the_budget_or_the_least() {
+        let budget = 32 << 20;
+        for made_for in 1..200_usize {
+            for partitions in (1..3000).filter(|count| !is_outgrown(budget, made_for, *count)) {
+                let (count, least) = (partitions as u64, partition_share(0, 1));
+                let held = partition_share(budget, made_for) * count;
+                // Halving loses at most one byte of each partition's share.
+                let bound = 2 * budget.max(least * count) + count;
+                assert!(held <= bound, "{made_for}, {partitions}: {held}");
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::batch::Batching;
 use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
-use super::epoch::leader_epoch;
+use super::epoch;
 use super::meters::{Meters, now};
 use super::slot::Slot;
 use super::{Command, Event, Follow, Link};
@@ -170,7 +170,7 @@ impl Pump {
 
     /// Serves the delivery reports that are there; whether there were any.
     fn collect(&mut self) -> bool {
-        let mut any = false;
+        let (mut any, mut refused) = (false, false);
         loop {
             // One call serves at least one event when there is one: ask until there is none.
             self.producer.poll(Duration::ZERO);
@@ -190,8 +190,18 @@ impl Pump {
                             self.meters.carried(&sent, now);
                         }
                     }
-                    Some(code) => slot.refused(delivery.token.offset, code, &self.link),
+                    Some(code) => {
+                        let offset = delivery.token.offset;
+                        slot.refuse(offset, slot.tracker.size_of(offset).unwrap_or_default(), code);
+                        refused = true;
+                    }
                 }
+            }
+        }
+        // All reports of a batch are there now.
+        if refused {
+            for slot in self.slots.iter_mut().flatten() {
+                slot.tell_refusal(&self.link);
             }
         }
         if any {
@@ -280,9 +290,9 @@ impl Pump {
             .filter(|slot| slot.at_end && !slot.halted)
         {
             slot.at_end = false;
-            let found = positions.find_partition(&slot.follow.topic, slot.follow.partition);
-            if let Some(Offset::Offset(next)) = found.map(|element| element.offset()) {
-                slot.tracker.passed(next);
+            let found = epoch::position(&positions, &slot.follow.topic, slot.follow.partition);
+            if let Some((next, leader_epoch)) = found {
+                slot.tracker.passed(next, leader_epoch);
             }
         }
     }
@@ -304,16 +314,10 @@ fn turn(slot: &mut Slot, producer: &BaseProducer<TargetContext>, link: &Link, ba
                     // The consumer counts this record as passed and the target will not get it: from here on only
                     // the tracker's position is true.
                     slot.halted = true;
-                    if let Refused::ByClient(code) = refused
-                        && !std::mem::replace(&mut slot.refused, true)
-                    {
-                        let fault = Event::TargetFault {
-                            slot: slot.follow.slot,
-                            offset: message.offset(),
-                            bytes: size(&message),
-                            code,
-                        };
-                        link.tell(fault);
+                    if let Refused::ByClient(code) = refused {
+                        let (offset, bytes) = (message.offset(), size(&message));
+                        slot.refuse(offset, bytes, code);
+                        slot.tell_refusal(link);
                     }
                     return true;
                 }
@@ -368,7 +372,7 @@ fn hand_over(
             Ok(()) => {
                 return Ok(Sent {
                     offset,
-                    leader_epoch: leader_epoch(message),
+                    leader_epoch: epoch::leader_epoch(message),
                     timestamp,
                     bytes: size(message),
                 });

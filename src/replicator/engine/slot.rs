@@ -9,6 +9,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::batch::{Batch, Batching};
 use super::clients::SourceContext;
+use super::refusal::Refusal;
 use super::wake::Wake;
 use super::{Event, Follow, Link, SlotState};
 use crate::replicator::tracker::{Sent, Tracker};
@@ -26,7 +27,9 @@ pub(super) struct Slot {
     pub(super) at_end: bool,
     /// No more records are taken: a fault was reported, and the link decides.
     pub(super) halted: bool,
-    /// The target refused a record: what is in flight never gets acknowledged.
+    /// What the target said against its records in this turn.
+    refusal: Option<Refusal>,
+    /// The target refused a record, and the link was told: what is in flight never gets acknowledged.
     pub(super) refused: bool,
 }
 
@@ -48,6 +51,7 @@ impl Slot {
             ready,
             at_end: false,
             halted: false,
+            refusal: None,
             refused: false,
         }
     }
@@ -71,17 +75,23 @@ impl Slot {
         self.tracker.sent(sent);
     }
 
-    /// The target will not take the record at `offset`, told once per slot: those behind it fail for the same reason.
-    pub(super) fn refused(&mut self, offset: i64, code: RDKafkaErrorCode, link: &Link) {
+    /// The target will not take the record at `offset`: see [`Self::tell_refusal`].
+    pub(super) fn refuse(&mut self, offset: i64, bytes: u32, code: RDKafkaErrorCode) {
         self.halted = true;
-        if !std::mem::replace(&mut self.refused, true) {
-            let bytes = self.tracker.size_of(offset).unwrap_or_default();
-            link.tell(Event::TargetFault {
-                slot: self.follow.slot,
-                offset,
-                bytes,
-                code,
-            });
+        match &mut self.refusal {
+            Some(refusal) => refusal.add(offset, bytes, code),
+            None => self.refusal = Some(Refusal::new(offset, bytes, code)),
+        }
+    }
+
+    /// Tells the link of a refusal, at the end of the turn that brought it and once per slot: those behind it fail for
+    /// the same reason.
+    pub(super) fn tell_refusal(&mut self, link: &Link) {
+        if let Some(refusal) = self.refusal.take()
+            && !std::mem::replace(&mut self.refused, true)
+        {
+            let slot = self.follow.slot;
+            link.tell(Event::TargetFault { slot, refusal });
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rules that stop a link or a partition, apart from the verdict on a position. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -8,13 +9,25 @@ use rdkafka::error::RDKafkaErrorCode;
 use crate::kafka::positions::{
     POSITIONS_TOPIC, PositionError, PositionKey, Positions, PositionsError, partition_for,
 };
+use crate::replicator::engine::Refusal;
 use crate::replicator::progress::{LinkStopReason, StopReason};
 
 /// A record that the target refused is tried again after this long, doubling up to [`RETRY_LONGEST`], or as soon as the
-/// topic's settings have changed.
+/// topic's settings have changed; one that the source does not give, likewise.
 const RETRY_FIRST: Duration = Duration::from_secs(60);
-/// Each attempt begins a new session, which the other partitions notice as a moment's pause.
+/// Each attempt at a refused record begins a new session, which the other partitions notice as a moment's pause.
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+
+/// A source fault that comes again within this time of the next attempt is the same: longer than from one survey to the
+/// next, however rare they are.
+const SAME_FAULT: Duration = Duration::from_secs(600);
+
+/// Pause after so many earlier attempts.
+fn retry_pause(attempts: u32) -> Duration {
+    RETRY_FIRST
+        .saturating_mul(1 << attempts.min(6))
+        .min(RETRY_LONGEST)
+}
 
 /// A whole link stands still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +130,7 @@ pub(super) fn unreadable(error: &PositionsError) -> Option<Halt> {
 #[derive(Clone, Debug)]
 pub(super) struct RefusedRecord {
     pub(super) reason: StopReason,
-    /// Its source offset; for a batch, that of its first record.
+    /// Its source offset; for a batch of which it may be any, that of the first record.
     pub(super) offset: i64,
     pub(super) message: String,
     /// The target topic's decisive settings at that time.
@@ -131,14 +144,8 @@ pub(super) struct RefusedRecord {
 impl RefusedRecord {
     /// What a delivery report says about a record; `None` when it says nothing about the record itself, and the next
     /// session tries again.
-    pub(super) fn new(
-        code: RDKafkaErrorCode,
-        offset: i64,
-        bytes: u32,
-        limit: u64,
-        settings: &str,
-        before: Option<&Self>,
-    ) -> Option<Self> {
+    pub(super) fn new(refusal: &Refusal, limit: u64, settings: &str, before: Option<&Self>) -> Option<Self> {
+        let (code, offset, bytes) = (refusal.code, refusal.offset(), refusal.bytes);
         let (reason, single, what) = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => (
                 StopReason::RecordTooLarge,
@@ -156,6 +163,7 @@ impl RefusedRecord {
                 ),
             ),
             RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidDifferentRecord
             | RDKafkaErrorCode::InvalidTimestamp
             | RDKafkaErrorCode::PolicyViolation
             | RDKafkaErrorCode::UnsupportedForMessageFormat
@@ -163,9 +171,10 @@ impl RefusedRecord {
                 StopReason::RecordRefused,
                 false,
                 format!(
-                    "the target refuses the batch that begins at source offset {offset}: {code}; a compacted topic \
-                     takes no record without key, and message.timestamp.*.max.ms none too old or new: change the \
-                     topic's settings there, and copying goes on by itself"
+                    "the target refuses {}: {code}; a compacted topic takes no record without key, and \
+                     message.timestamp.*.max.ms none too old or new: change the topic's settings there, and copying \
+                     goes on by itself",
+                    refused_part(refusal)
                 ),
             ),
             _ => return None,
@@ -189,10 +198,100 @@ impl RefusedRecord {
         }
         // A larger record does not shrink.
         let waits = self.reason != StopReason::RecordTooLarge;
-        let pause = RETRY_FIRST
-            .saturating_mul(1 << self.attempts.min(6))
-            .min(RETRY_LONGEST);
-        waits && now.saturating_duration_since(self.since) >= pause
+        waits && now.saturating_duration_since(self.since) >= retry_pause(self.attempts)
+    }
+}
+
+/// What of a partition the target refuses, with what has to wait for it.
+fn refused_part(refusal: &Refusal) -> String {
+    match (refusal.first, refusal.culprit) {
+        (first, None) => format!("the batch that begins at source offset {first}"),
+        (first, Some(culprit)) if first < culprit => {
+            format!(
+                "the record at source offset {culprit} (those from {first} on are in its batch and wait with it)"
+            )
+        }
+        (_, Some(culprit)) => format!("the record at source offset {culprit}"),
+    }
+}
+
+/// The source did not give the record at a position, although the position is good.
+#[derive(Clone, Debug)]
+pub(super) struct SourceFault {
+    /// The position.
+    pub(super) offset: i64,
+    code: RDKafkaErrorCode,
+    /// Times that the same happened before.
+    attempts: u32,
+    since: Instant,
+}
+
+impl SourceFault {
+    /// `before` is what the partition met last, which counts while it lasts.
+    pub(super) fn new(code: RDKafkaErrorCode, offset: i64, before: Option<&Self>, now: Instant) -> Self {
+        // A fault that was tried again in vain shows soon; one that comes long after is another.
+        let lasts = |before: &&Self| {
+            let age = now.saturating_duration_since(before.since);
+            before.code == code && before.is_at(offset) && age <= before.pause() + SAME_FAULT
+        };
+        Self {
+            offset,
+            code,
+            attempts: before
+                .filter(lasts)
+                .map_or(0, |before| before.attempts.saturating_add(1)),
+            since: now,
+        }
+    }
+
+    /// Whether it is news.
+    pub(super) fn is_first(&self) -> bool {
+        self.attempts == 0
+    }
+
+    /// Whether it keeps a partition from being followed from `next_offset`.
+    pub(super) fn holds(&self, next_offset: i64, now: Instant) -> bool {
+        self.is_at(next_offset) && now.saturating_duration_since(self.since) < self.pause()
+    }
+
+    /// The reason for which the partition stands still, rather than waits.
+    pub(super) fn stops(&self) -> Option<StopReason> {
+        self.lacks_rights().then_some(StopReason::NotAuthorized)
+    }
+
+    fn lacks_rights(&self) -> bool {
+        self.code == RDKafkaErrorCode::TopicAuthorizationFailed
+    }
+
+    /// Rights are missing at any offset.
+    fn is_at(&self, offset: i64) -> bool {
+        self.lacks_rights() || self.offset == offset
+    }
+
+    fn pause(&self) -> Duration {
+        match self.attempts {
+            attempts if self.lacks_rights() => retry_pause(attempts),
+            // A leader that moved, and the like.
+            0 => Duration::ZERO,
+            attempts => retry_pause(attempts - 1),
+        }
+    }
+}
+
+impl fmt::Display for SourceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, code, .. } = self;
+        if self.lacks_rights() {
+            return write!(
+                f,
+                "the source refuses to be read ({code}); grant Read on the topic to this link's user"
+            );
+        }
+        write!(
+            f,
+            "the source does not give the record at offset {offset}: {code}; it is asked again, less and less often, at \
+             least hourly"
+        )
     }
 }
 

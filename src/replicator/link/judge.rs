@@ -17,6 +17,7 @@ use crate::replicator::book::{Book, Route};
 use crate::replicator::engine::{Engine, Follow};
 use crate::replicator::progress::{Side, StopReason};
 use crate::replicator::settings;
+use crate::replicator::store::StoreError;
 use crate::replicator::tracker::Reached;
 use crate::replicator::verdict::{EpochEnd, Missing, SourceFacts, Stored, TargetFacts, Verdict, judge};
 
@@ -77,7 +78,7 @@ impl Session<'_> {
         }
         register.retain(|(candidate, _)| !outcome.refused.contains_key(&candidate.partition.topic));
         outcome.changed |= self.register(register).await?;
-        self.follow(follow).await
+        self.follow(follow, outcome.wanted.len()).await
     }
 
     /// Leaves out what a record keeps from going on, and what another worker has to register first.
@@ -256,6 +257,12 @@ impl Session<'_> {
         records.sort_by_key(|(key, _)| (key.topic_id, std::cmp::Reverse(key.partition)));
         self.store.write(&records).await.map_err(|error| {
             let why = error.to_string();
+            if matches!(error, StoreError::Broken(_)) {
+                self.context
+                    .report
+                    .fault(Side::Target, "PositionsNotStored", &why);
+                return Failure::Again;
+            }
             let error = KafkaError::Protocol {
                 address: "the target".into(),
                 why,
@@ -268,10 +275,13 @@ impl Session<'_> {
         Ok(true)
     }
 
-    async fn follow(&mut self, follow: Vec<(Candidate, Reached)>) -> Result<(), Failure> {
+    /// Follows what this worker copies, one of `wanted` partitions.
+    async fn follow(&mut self, follow: Vec<(Candidate, Reached)>, wanted: usize) -> Result<(), Failure> {
         let follow: Vec<_> = follow
             .into_iter()
-            .filter(|(candidate, _)| self.is_mine(&candidate.partition))
+            .filter(|(Candidate { partition, route, .. }, start)| {
+                self.is_mine(partition) && !self.waits_for_source(partition, route, *start)
+            })
             .collect();
         if follow.is_empty() {
             return Ok(());
@@ -283,31 +293,7 @@ impl Session<'_> {
                 .collect(),
         )
         .await?;
-        let smallest = self
-            .limits
-            .values()
-            .map(|(limit, _)| *limit)
-            .min()
-            .unwrap_or(settings::DEFAULT_MAX_MESSAGE_BYTES);
-        if self.engine.is_some() && smallest < self.batch_limit {
-            tracing::info!(
-                limit = smallest,
-                "a topic takes smaller batches only: the clients are built anew"
-            );
-            return Err(Failure::Again);
-        }
-        if self.engine.is_none() {
-            let (source, target) = (&self.connections.source, &self.connections.target);
-            let tuning = &self.context.config.tuning;
-            let meters = self.context.report.meters();
-            let engine = Engine::start(source, target, tuning, follow.len(), smallest, meters);
-            let engine = engine.map_err(|error| {
-                let why = error.to_string();
-                Failure::Side(Side::Local, KafkaError::Misconfigured { why })
-            })?;
-            self.engine = Some(engine);
-            self.batch_limit = smallest;
-        }
+        self.fit_engine(follow.len(), wanted)?;
         let mut slots = Vec::new();
         for (
             Candidate {
@@ -335,6 +321,42 @@ impl Session<'_> {
         if let Some(engine) = &self.engine {
             engine.follow(slots);
         }
+        Ok(())
+    }
+
+    /// Sees to an engine whose clients suit `new` more partitions: what they may hold is fixed when they are made.
+    fn fit_engine(&mut self, new: usize, wanted: usize) -> Result<(), Failure> {
+        let limits = self.limits.values().map(|(limit, _)| *limit);
+        let smallest = limits.min().unwrap_or(settings::DEFAULT_MAX_MESSAGE_BYTES);
+        if let Some(engine) = &self.engine {
+            let partitions = self.memory.book.slots().len() + new;
+            if smallest < self.batch_limit {
+                tracing::info!(
+                    limit = smallest,
+                    "a topic takes smaller batches only: the clients are built anew"
+                );
+                return Err(Failure::Again);
+            }
+            if engine.is_outgrown(partitions) {
+                tracing::info!(
+                    partitions,
+                    "more partitions share the memory: the clients are built anew"
+                );
+                return Err(Failure::Again);
+            }
+            return Ok(());
+        }
+        let (source, target) = (&self.connections.source, &self.connections.target);
+        let tuning = &self.context.config.tuning;
+        let meters = self.context.report.meters();
+        // Those that are registered now join a moment later.
+        let partitions = new.max(wanted);
+        let engine = Engine::start(source, target, tuning, partitions, smallest, meters);
+        self.engine = Some(engine.map_err(|error| {
+            let why = error.to_string();
+            Failure::Side(Side::Local, KafkaError::Misconfigured { why })
+        })?);
+        self.batch_limit = smallest;
         Ok(())
     }
 }

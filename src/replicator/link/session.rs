@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::guard::{Halt, RefusedRecord, check_positions};
+use super::guard::{Halt, check_positions};
 use super::survey::{Failure, Surveyor};
 use super::{Context, Memory};
 use crate::kafka::error::KafkaError;
@@ -140,7 +139,7 @@ impl<'a> Session<'a> {
         loop {
             tokio::select! {
                 event = next_event(&mut self.engine) => self.handle(event)?,
-                outcome = next_stored(&mut self.storing) => self.stored(outcome),
+                outcome = next_stored(&mut self.storing) => self.stored(outcome)?,
                 () = watch.changed() => {
                     if self.is_changed() {
                         return Ok(End::Changed);
@@ -206,60 +205,6 @@ impl<'a> Session<'a> {
         self.admit(&seen).await
     }
 
-    /// Something that the engine cannot get past.
-    fn handle(&mut self, event: Event) -> Result<(), Failure> {
-        let slots = self.memory.book.slots();
-        match event {
-            Event::SourceFault { slot, code } => {
-                if let Some(partition) = slots.get(&slot) {
-                    tracing::warn!(%partition, %code, "the source does not give the next record: checking the position");
-                    self.leave(&[slot], partition, format!("the source answered {code}"));
-                }
-                Ok(())
-            }
-            Event::TargetFault {
-                slot,
-                offset,
-                bytes,
-                code,
-            } => {
-                if let Some(partition) = slots.get(&slot) {
-                    self.refused(partition, offset, bytes, code);
-                }
-                Err(Failure::Again)
-            }
-            Event::Broken { message } => {
-                tracing::warn!(message, "the clients are built anew");
-                Err(Failure::Again)
-            }
-        }
-    }
-
-    pub(super) fn leave(&mut self, slots: &[usize], partition: &TopicPartition, why: String) {
-        self.advance();
-        if let Some(route) = self.memory.book.route(partition).cloned() {
-            self.memory.book.waiting(partition, &route, Some(why));
-        }
-        if let Some(engine) = &self.engine {
-            engine.leave(slots.to_vec());
-        }
-    }
-
-    fn refused(&mut self, partition: &TopicPartition, offset: i64, bytes: u32, code: RDKafkaErrorCode) {
-        tracing::warn!(%partition, offset, bytes, %code, "the target refused a record");
-        let target = self
-            .memory
-            .book
-            .route(partition)
-            .map(|route| route.target.clone())
-            .unwrap_or_default();
-        let (limit, settings) = self.limits.get(&target).cloned().unwrap_or_default();
-        let before = self.memory.refused.get(partition);
-        if let Some(refused) = RefusedRecord::new(code, offset, bytes, limit, &settings, before) {
-            self.memory.refused.insert(partition.clone(), refused);
-        }
-    }
-
     /// Takes over how far the engine is.
     pub(super) fn advance(&mut self) {
         if let Some(engine) = &self.engine {
@@ -270,10 +215,19 @@ impl<'a> Session<'a> {
     /// Begins to store what moved, unless the last attempt still runs.
     fn begin_store(&mut self) {
         self.advance();
-        let Memory { book, refused, .. } = &mut *self.memory;
+        let Memory {
+            book,
+            refused,
+            source_faults,
+            ..
+        } = &mut *self.memory;
         refused.retain(|partition, refused| {
             book.reached(partition)
                 .is_none_or(|reached| reached <= refused.offset)
+        });
+        source_faults.retain(|partition, fault| {
+            book.reached(partition)
+                .is_some_and(|reached| reached <= fault.offset)
         });
         self.context.report.round(self.memory.book.round());
         if self.storing.is_some() {
@@ -290,7 +244,7 @@ impl<'a> Session<'a> {
         }));
     }
 
-    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) {
+    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) -> Result<(), Failure> {
         match outcome {
             (unstored, Ok(())) => {
                 for (partition, _, position) in &unstored {
@@ -300,12 +254,17 @@ impl<'a> Session<'a> {
                 if std::mem::take(&mut self.store_failed) {
                     self.context.report.over(Side::Target);
                 }
+                Ok(())
             }
             (_, Err(error)) => {
                 self.store_failed = true;
                 self.context
                     .report
                     .fault(Side::Target, "PositionsNotStored", &error.to_string());
+                match error {
+                    StoreError::Broken(_) => Err(Failure::Again),
+                    StoreError::NotStored(_) => Ok(()),
+                }
             }
         }
     }
@@ -346,12 +305,13 @@ impl<'a> Session<'a> {
                 if let Some(storing) = self.storing.take()
                     && let Ok(outcome) = storing.await
                 {
-                    self.stored(outcome);
+                    // The session ends anyway.
+                    let _ = self.stored(outcome);
                 }
                 let unstored = self.memory.book.unstored(&self.identity, self.generation);
                 if !unstored.is_empty() {
                     let written = self.store.write(&records(&unstored)).await;
-                    self.stored((unstored, written));
+                    let _ = self.stored((unstored, written));
                 }
             };
             if tokio::time::timeout(if connected { LAST_STORE } else { DRAIN_DISCONNECTED }, last)

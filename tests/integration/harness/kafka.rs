@@ -454,7 +454,7 @@ impl Drop for KafkaCluster {
 }
 
 /// Java with Kafka's jars, small and quick to start.
-fn java(options: &[String]) -> Command {
+pub(super) fn java(options: &[String]) -> Command {
     let libs = tool("kafka");
     let mut jars: Vec<String> = fs::read_dir(&libs)
         .unwrap_or_else(|error| panic!("{}: {error}", libs.display()))

@@ -5,6 +5,7 @@
 
 #![allow(dead_code)] // each room's tests use their part of it
 
+pub(crate) mod acls;
 pub(crate) mod apiserver;
 pub(crate) mod certificates;
 pub(crate) mod client;

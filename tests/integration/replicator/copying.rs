@@ -6,7 +6,7 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use tributary::kafka::wire::{ConfigResource, ConfigSource};
 
 use super::records::{Audit, Record, audit, numbered, of_partition, producer_with, read, recently, write};
-use super::world::{PATIENCE, of, plain, shared};
+use super::world::{PATIENCE, World, of, plain, shared};
 use crate::harness::client::{blocking, create_topic, transactional};
 use crate::harness::kafka::unique;
 
@@ -128,6 +128,43 @@ async fn only_committed_records_are_copied_and_markers_leave_no_lag() {
     in_transaction(300, false).await;
     replicator.start();
     replicator.until_stored(&topic, 0, 55).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_aborted_under_a_newer_leader_does_not_make_the_log_look_truncated() {
+    let mut world = World::start().await;
+    let topic = unique("aborted");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let ten = async |world: &World, from: u64| {
+        let producer = producer_with(&plain(&world.source), "none");
+        write(&producer, &topic, &numbered(from, from + 10, 1)).await;
+    };
+    ten(&world, 0).await;
+    let mut replicator = world.link(&[&topic]).run();
+    let before = replicator.until_stored(&topic, 0, 10).await;
+    replicator.stop().await;
+    // After a restart the log goes on in a newer leader epoch, with ten records and a marker that are not carried.
+    world.source.stop(0).await;
+    world.source.start_node(0).await;
+    let producer = transactional(&plain(&world.source), &topic).await;
+    producer.begin_transaction().expect("begun");
+    write(&producer, &topic, &numbered(100, 110, 1)).await;
+    blocking(producer, |producer| producer.abort_transaction(PATIENCE)).await;
+    replicator.start();
+    let after = replicator.until_stored(&topic, 0, 21).await;
+    let epoch = |progress| of(progress, &topic, 0).and_then(|found| found.leader_epoch);
+    assert!(
+        epoch(&after) > epoch(&before) && epoch(&before).is_some(),
+        "{after:#?}"
+    );
+    replicator.stop().await;
+    replicator.start();
+    ten(&world, 10).await;
+    replicator.until_stored(&topic, 0, 31).await;
+    assert_eq!(
+        audit(&world.arrived(&topic, 1, 20).await, 20, 1),
+        Audit::default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

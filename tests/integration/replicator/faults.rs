@@ -1,13 +1,18 @@
 //! Either side away, wrong addresses, credentials that are missing, wrong or changed: it waits, says why once, and goes
 //! on by itself.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use tributary::kafka::positions::POSITIONS_TOPIC;
+use tributary::replicator::progress::StopReason;
 
 use super::records::{Audit, audit, numbered, producer_with, write};
 use super::world::{Link, World, plain, shared};
+use crate::harness::acls::AUTHORIZER;
 use crate::harness::client::create_topic;
 use crate::harness::fake_server::{Behaviour, FakeServer};
-use crate::harness::kafka::{Listener, PASSWORD, USER, unique};
+use crate::harness::kafka::{KafkaCluster, Listener, PASSWORD, USER, unique};
 use crate::harness::process::data_dir;
 use crate::harness::proxy::Line;
 
@@ -161,20 +166,74 @@ async fn an_address_that_is_not_kafka_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_be_seen_and_not_read_stops_alone_and_is_not_asked_for_over_and_over() {
+    let (source, target) = tokio::join!(KafkaCluster::start(1, &AUTHORIZER), KafkaCluster::start(1, &[]));
+    let world = World { source, target };
+    let prefix = unique("rights");
+    let named = |name: &str| format!("{prefix}.{name}");
+    let (open, closed, later) = (named("open"), named("closed"), named("later"));
+    let create = async |topic: &String| {
+        create_topic(&world.source.admin(), topic, 1, &[]).await;
+        let producer = producer_with(&plain(&world.source), "lz4");
+        write(&producer, topic, &numbered(0, 100, 1)).await;
+    };
+    for topic in [&open, &closed] {
+        create(topic).await;
+    }
+    for topic in [&open, &later] {
+        world
+            .source
+            .allow(&["Describe", "DescribeConfigs", "Read"], topic);
+    }
+    world.source.allow(&["Describe", "Read"], POSITIONS_TOPIC);
+    world.source.allow(&["Describe", "DescribeConfigs"], &closed);
+    let mut link = world.link(&[&format!("{prefix}\\..*")]);
+    link.source = scram(&world.source).0;
+    let mut replicator = link.run();
+    let (stopped, _) = replicator.until_stopped(&closed, 0).await;
+    assert_eq!(stopped.reason, Some(StopReason::NotAuthorized));
+    let message = stopped.message.unwrap_or_default();
+    assert!(message.contains("grant Read"), "{message}");
+    replicator.until_stored(&open, 0, 100).await;
+    // One that comes later takes two surveys more: in none of them it is tried again.
+    create(&later).await;
+    replicator.until_stored(&later, 0, 100).await;
+    let log = replicator.log();
+    let followed = log
+        .lines()
+        .filter(|line| line.contains("partition is followed") && line.contains(&closed));
+    assert_eq!(followed.count(), 1, "{log}");
+    world.source.allow(&["Read"], &closed);
+    // It would be tried again within a minute, and is at once by a new process.
+    replicator.stop().await;
+    replicator.start();
+    replicator.until_stored(&closed, 0, 100).await;
+}
+
+/// The endpoint of a cluster's listener with SASL over TLS, and the files with the password and the CA.
+fn scram(cluster: &KafkaCluster) -> (String, PathBuf, PathBuf) {
+    let folder = data_dir("credentials");
+    let (password, ca) = (folder.join("password"), folder.join("ca.crt"));
+    std::fs::write(&ca, cluster.authority().pem()).unwrap();
+    std::fs::write(&password, PASSWORD).unwrap();
+    let endpoint = format!(
+        "{{bootstrapServers: {:?}, tls: {{mode: Verify, caFile: {ca:?}}}, authentication: {{type: Scram, mechanism: \
+         ScramSha512, username: {USER}, passwordFile: {password:?}}}}}",
+        cluster.bootstrap(Listener::SaslTls)
+    );
+    (endpoint, password, ca)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_wrong_and_changed_credentials_are_told_and_mend_by_themselves() {
     let world = shared().await;
     let topic = unique("credentials");
     create_topic(&world.source.admin(), &topic, 1, &[]).await;
     let producer = producer_with(&plain(&world.source), "lz4");
-    let folder = data_dir("credentials");
-    let (password, ca) = (folder.join("password"), folder.join("ca.crt"));
-    std::fs::write(&ca, world.target.authority().pem()).unwrap();
+    let (endpoint, password, ca) = scram(&world.target);
+    std::fs::remove_file(&password).unwrap();
     let mut link = world.link(&[&topic]);
-    link.target = format!(
-        "{{bootstrapServers: {:?}, tls: {{mode: Verify, caFile: {ca:?}}}, authentication: {{type: Scram, mechanism: \
-         ScramSha512, username: {USER}, passwordFile: {password:?}}}}}",
-        world.target.bootstrap(Listener::SaslTls)
-    );
+    link.target = endpoint;
     let mut replicator = link.run();
     let reason = |reason: &'static str| {
         move |progress: &tributary::replicator::progress::Progress| {

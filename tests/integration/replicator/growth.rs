@@ -82,6 +82,32 @@ async fn a_topic_that_joins_or_leaves_disturbs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_more_than_double_get_clients_of_their_size_and_nothing_is_lost_or_repeated() {
+    let world = shared().await;
+    let (prefix, producer) = (unique("multiply"), producer_with(&plain(&world.source), "lz4"));
+    let (one, five) = (format!("{prefix}.one"), format!("{prefix}.five"));
+    create_topic(&world.source.admin(), &one, 1, &[]).await;
+    write(&producer, &one, &numbered(0, 100, 1)).await;
+    let mut replicator = world.link(&[&format!("{prefix}\\..*")]).run();
+    let before = replicator.until_stored(&one, 0, 100).await;
+    create_topic(&world.source.admin(), &five, 5, &[]).await;
+    write(&producer, &five, &numbered(0, 500, 5)).await;
+    write(&producer, &one, &numbered(100, 200, 1)).await;
+    for partition in 0..5 {
+        replicator.until_stored(&five, partition, 100).await;
+    }
+    let after = replicator.until_stored(&one, 0, 200).await;
+    assert!(
+        after.totals.sessions > before.totals.sessions,
+        "six share the memory now"
+    );
+    for (topic, partitions, count) in [(&one, 1, 200), (&five, 5, 500)] {
+        let arrived = world.arrived(topic, partitions, count).await;
+        assert_eq!(audit(&arrived, count as u64, partitions), Audit::default());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn internal_and_denied_topics_are_left_alone() {
     let world = shared().await;
     let prefix = unique("deny");

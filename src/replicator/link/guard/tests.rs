@@ -131,7 +131,12 @@ fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is(
 }
 
 fn refused(code: RDKafkaErrorCode, before: Option<&RefusedRecord>) -> Option<RefusedRecord> {
-    RefusedRecord::new(code, 7, 2000, 1000, "max.message.bytes=1000", before)
+    RefusedRecord::new(
+        &Refusal::new(7, 2000, code),
+        1000,
+        "max.message.bytes=1000",
+        before,
+    )
 }
 
 #[test]
@@ -146,6 +151,11 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
         Some(StopReason::RecordRefused)
     );
     assert_eq!(
+        stops(RDKafkaErrorCode::InvalidDifferentRecord),
+        Some(StopReason::RecordRefused),
+        "whichever record of the batch it is"
+    );
+    assert_eq!(
         stops(RDKafkaErrorCode::TopicAuthorizationFailed),
         Some(StopReason::NotAuthorized)
     );
@@ -157,6 +167,32 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
     ] {
         assert_eq!(stops(passing), None, "{passing}");
     }
+}
+
+#[test]
+fn a_record_that_is_not_the_first_of_its_batch_is_named_with_what_waits_for_it() {
+    let mut refusal = Refusal::new(7, 10, RDKafkaErrorCode::InvalidDifferentRecord);
+    let told = |refusal: &Refusal| {
+        RefusedRecord::new(refusal, 1000, "", None).map(|told| (told.offset, told.message))
+    };
+    let (offset, message) = told(&refusal).unwrap();
+    assert!(
+        offset == 7 && message.contains("the batch that begins at source offset 7"),
+        "{message}"
+    );
+    refusal.add(9, 10, RDKafkaErrorCode::InvalidRecord);
+    let (offset, message) = told(&refusal).unwrap();
+    assert!(
+        offset == 9 && message.contains("source offset 9 (those from 7 on"),
+        "{message}"
+    );
+    let mut first = Refusal::new(7, 10, RDKafkaErrorCode::InvalidRecord);
+    first.add(8, 10, RDKafkaErrorCode::InvalidDifferentRecord);
+    let (offset, message) = told(&first).unwrap();
+    assert!(
+        offset == 7 && message.contains("the record at source offset 7:"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -188,4 +224,62 @@ fn what_may_pass_by_itself_is_tried_again_less_and_less_often() {
         last = refused(RDKafkaErrorCode::TopicAuthorizationFailed, Some(&last)).unwrap();
     }
     assert!(due(&last, RETRY_LONGEST));
+}
+
+const UNREADABLE: RDKafkaErrorCode = RDKafkaErrorCode::BadMessage;
+const FORBIDDEN: RDKafkaErrorCode = RDKafkaErrorCode::TopicAuthorizationFailed;
+
+/// The same fault again and again, each time as soon as it is tried again.
+fn lasting(code: RDKafkaErrorCode, times: u32, begun: Instant) -> SourceFault {
+    let mut fault = SourceFault::new(code, 7, None, begun);
+    for _ in 1..times {
+        let again = fault.since + fault.pause() + Duration::from_secs(5);
+        fault = SourceFault::new(code, 7, Some(&fault), again);
+    }
+    fault
+}
+
+#[test]
+fn a_source_fault_is_tried_again_at_once_then_less_and_less_often_and_told_once() {
+    let pauses = [0, 60, 120, 240, 480, 960, 1920, 3600, 3600];
+    for (times, pause) in (1..).zip(pauses) {
+        let fault = lasting(UNREADABLE, times, Instant::now());
+        assert_eq!(fault.is_first(), times == 1, "{times}");
+        let after = |seconds| fault.since + Duration::from_secs(seconds);
+        assert!(pause == 0 || fault.holds(7, after(pause - 1)), "{times}");
+        assert!(!fault.holds(7, after(pause)), "{times}");
+    }
+    assert_eq!(lasting(UNREADABLE, 5, Instant::now()).stops(), None);
+}
+
+#[test]
+fn a_source_fault_holds_only_the_position_where_it_was() {
+    let begun = Instant::now();
+    let fault = lasting(UNREADABLE, 3, begun);
+    assert!(fault.holds(7, fault.since));
+    assert!(
+        !fault.holds(8, fault.since),
+        "somebody decided to go on behind it"
+    );
+    assert!(SourceFault::new(UNREADABLE, 8, Some(&fault), fault.since).is_first());
+    let other = RDKafkaErrorCode::OffsetOutOfRange;
+    assert!(SourceFault::new(other, 7, Some(&fault), fault.since).is_first());
+    let much_later = fault.since + Duration::from_secs(86_400);
+    assert!(
+        SourceFault::new(UNREADABLE, 7, Some(&fault), much_later).is_first(),
+        "a partition may stand at one offset for long without a fault"
+    );
+}
+
+#[test]
+fn a_missing_right_to_read_stops_wherever_the_partition_is() {
+    let begun = Instant::now();
+    let first = lasting(FORBIDDEN, 1, begun);
+    assert_eq!(first.stops(), Some(StopReason::NotAuthorized));
+    assert!(first.to_string().contains("grant Read"), "{first}");
+    assert!(first.holds(7, begun) && first.holds(3, begun));
+    assert!(!first.holds(7, begun + RETRY_FIRST));
+    let second = lasting(FORBIDDEN, 2, begun);
+    assert!(!second.is_first() && second.holds(7, second.since + RETRY_FIRST));
+    assert!(!second.holds(7, second.since + RETRY_FIRST * 2));
 }
