@@ -21,7 +21,7 @@ use crate::mqtt::packet::Message;
 
 /// What a topic takes by default, less what headers need: the first cut of a dead letter that is too large.
 const USUAL_LIMIT: usize = 1_000_000;
-/// How long a head that nothing takes waits before it is tried again.
+/// How long a head that Kafka refuses waits before it is tried again; what is refused behind it follows at once.
 const RETRY_HEAD: Duration = Duration::from_secs(10);
 /// A head that waits longer than this is worth naming.
 const HEAD_PATIENCE: Duration = Duration::from_secs(3);
@@ -214,7 +214,9 @@ impl<O: OpenSink> Engine<O> {
         } else {
             self.metrics.record(id.slot);
         }
-        self.window.delivered(id);
+        if self.window.delivered(id) {
+            self.window.resume(|slot| self.builder.topic(slot));
+        }
         self.producer.succeeded();
         self.trouble = None;
         self.records += 1;

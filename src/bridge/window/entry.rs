@@ -7,11 +7,13 @@ use crate::mqtt::packet::Message;
 
 /// The first slot of dead letters; the number of slots for routes.
 pub const DEAD_LETTER: u8 = 64;
+/// The slots of routes, as bits. Only their records have an order to keep.
+pub(super) const ROUTES: u128 = u64::MAX as u128;
 /// What an entry costs beside its topic and payload, bytes, roughly.
 const ENTRY_BYTES: usize = 256;
 
-/// A record: a message and one of its slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A record: a message and one of its slots. Their order is that of receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     /// Number of the message.
     pub message: u64,
@@ -48,13 +50,6 @@ pub struct Refusal {
     pub reason: Reason,
     /// Why, in a sentence.
     pub text: String,
-}
-
-impl Refusal {
-    /// Whether the same message may be taken later. Routes and payloads do not change while the process runs.
-    pub(super) fn may_change(&self) -> bool {
-        !matches!(self.reason, Reason::NoRoute | Reason::InvalidPayload)
-    }
 }
 
 /// What a message becomes when it arrives.
@@ -94,6 +89,10 @@ pub struct Entry {
     pub(super) todo: u128,
     pub(super) sent: u128,
     pub(super) settled: u128,
+    /// With the producer, and to do again once it has arrived: something older of its topic came after it.
+    pub(super) again: u128,
+    /// Refused by Kafka, which may change its mind, and not taken since: blocked, or tried again.
+    pub(super) held: u128,
     pub(super) blocked: Vec<Refusal>,
 }
 
@@ -119,10 +118,40 @@ impl Entry {
         self.blocked.first()
     }
 
+    /// Whether no record of a later message may be sent, so that the order in the topics stays that of receipt.
+    pub(super) fn holds(&self) -> bool {
+        (self.held | self.again) & ROUTES != 0
+    }
+
+    /// Takes note of a refusal that keeps the message where it is.
+    pub(super) fn block(&mut self, refusal: Refusal) {
+        if let Some(slot) = refusal.slot
+            && self.may_change(slot, refusal.reason)
+        {
+            self.held |= 1 << slot;
+        }
+        self.blocked.push(refusal);
+    }
+
+    /// Whether the same record may be taken later. Routes and payloads do not change while the process runs.
+    fn may_change(&self, slot: u8, reason: Reason) -> bool {
+        // Of an oversize payload only the beginning is here: in a route's topic it would pass for the whole.
+        let cut = slot < DEAD_LETTER && self.message.oversize.is_some();
+        !cut && !matches!(reason, Reason::NoRoute | Reason::InvalidPayload)
+    }
+
+    /// What Kafka refused, and may take by now, is to do again.
+    pub(super) fn unblock(&mut self) {
+        let held = self.held;
+        self.todo |= held & !self.sent & !self.settled;
+        self.blocked
+            .retain(|refusal| refusal.slot.is_none_or(|slot| held & (1 << slot) == 0));
+    }
+
     /// Takes note of a refusal: with `dead_letter` it becomes one, else it blocks the message.
     pub(super) fn refuse(&mut self, refusal: Refusal, dead_letter: bool) {
         if !dead_letter {
-            self.blocked.push(refusal);
+            self.block(refusal);
             return;
         }
         // A message has at most 64 routes and each refuses at most once between two rewinds.
@@ -138,4 +167,15 @@ impl Entry {
         }
         self.todo |= 1_u128 << (usize::from(DEAD_LETTER) + n);
     }
+}
+
+/// The slots in a set, in ascending order.
+pub(super) fn slots(mut set: u128) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        // A set that is not empty has fewer than 128 trailing zeros.
+        #[allow(clippy::cast_possible_truncation)]
+        let slot = (set != 0).then(|| set.trailing_zeros() as u8)?;
+        set &= set - 1;
+        Some(slot)
+    })
 }

@@ -1,3 +1,5 @@
+mod refused;
+
 use super::*;
 use crate::mqtt::packet::Topic;
 use bytes::Bytes;
