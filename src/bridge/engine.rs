@@ -111,25 +111,24 @@ impl<O: OpenSink> Engine<O> {
     /// Takes a message in.
     pub fn accept(&mut self, message: Message, now: Instant) {
         self.metrics.received.inc();
-        let plan = match self.window.recognise(&message) {
+        let timestamp = Timestamp::now().as_millisecond();
+        match self.window.recognise(&message) {
             Recognised::InFlight => {
                 self.metrics.recognised.inc();
-                return;
             }
             Recognised::Settled => {
                 self.metrics.recognised.inc();
-                Plan::default()
+                self.window.push_settled(message, now, timestamp);
             }
             Recognised::New => {
                 if message.dup {
                     self.metrics.redelivered.inc();
                 }
-                self.plan(&message)
+                let plan = self.plan(&message);
+                let dead_letter = self.builder.dead_letter().is_some();
+                self.window.push(message, plan, dead_letter, now, timestamp);
             }
-        };
-        let dead_letter = self.builder.dead_letter().is_some();
-        self.window
-            .push(message, plan, dead_letter, now, Timestamp::now().as_millisecond());
+        }
     }
 
     fn plan(&self, message: &Message) -> Plan {

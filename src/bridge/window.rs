@@ -2,7 +2,8 @@
 //!
 //! A message has a slot for each record it becomes: 0 to 63 for the routes, 64 to 127 for dead letters. A slot is to do,
 //! then sent, then settled. A message leaves the window, and may be acknowledged, when all its slots are settled *and*
-//! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2).
+//! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2). After a reconnect that is the
+//! order in which the server sends again: the original one, if it sets DUP on all that it has sent before.
 //!
 //! A route's record that Kafka refuses, where no dead-letter topic takes it, holds what is behind it until Kafka takes it
 //! after all. What was underway behind it by then is sent again after it, so that the last record of each key stays the
@@ -48,6 +49,12 @@ pub struct Window {
     awaited: HashMap<u16, u64>,
     /// Settled while no connection stood: acknowledged when the server sends it again. Value: hash of the content.
     already: HashMap<u16, u64>,
+    /// Entries that are [`Ack::Now`].
+    unacknowledged: usize,
+    /// Settled before it came, and nothing that came before it waits here: left at once.
+    at_once: VecDeque<Released>,
+    /// Whether the connection has brought something that the server had not sent before.
+    fresh: bool,
     hasher: RandomState,
 }
 
@@ -63,6 +70,9 @@ impl Window {
             max_bytes,
             awaited: HashMap::new(),
             already: HashMap::new(),
+            unacknowledged: 0,
+            at_once: VecDeque::new(),
+            fresh: false,
             hasher: RandomState::new(),
         }
     }
@@ -128,6 +138,7 @@ impl Window {
         let ack = if message.qos == 0 {
             Ack::None
         } else {
+            self.unacknowledged += 1;
             Ack::Now(message.pkid)
         };
         let mut entry = Entry {
@@ -149,6 +160,19 @@ impl Window {
         }
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
+    }
+
+    /// Takes in a message that is [`Recognised::Settled`]: it only has to be acknowledged, after what came before it in
+    /// this connection.
+    pub fn push_settled(&mut self, message: Message, received: Instant, timestamp: i64) {
+        if self.unacknowledged > 0 {
+            return self.push(message, Plan::default(), false, received, timestamp);
+        }
+        self.at_once.push_back(Released {
+            acknowledge: Some(message.pkid),
+            received,
+            settled: 0,
+        });
     }
 
     /// The next record to send, in the order of receipt; also yields its message. Nothing while a record before it is
@@ -304,6 +328,9 @@ impl Window {
 
     /// Takes the oldest message out, if it is complete.
     pub fn release(&mut self) -> Option<Released> {
+        if let Some(released) = self.at_once.pop_front() {
+            return Some(released);
+        }
         if !self.entries.front()?.complete() {
             return None;
         }
@@ -312,7 +339,10 @@ impl Window {
         self.base += 1;
         self.cursor = self.cursor.max(self.base);
         let acknowledge = match entry.ack {
-            Ack::Now(pkid) => Some(pkid),
+            Ack::Now(pkid) => {
+                self.unacknowledged -= 1;
+                Some(pkid)
+            }
             Ack::None => None,
             Ack::Again(pkid) => {
                 self.awaited.remove(&pkid);
@@ -329,6 +359,13 @@ impl Window {
 
     /// The connection is gone: what it brought can be acknowledged only when it comes again.
     pub fn disconnected(&mut self) {
+        // What a server has to send again it sends first: what this connection did not bring will not come, and its
+        // packet IDs may be in use for something else.
+        if std::mem::take(&mut self.fresh) {
+            self.forget();
+        }
+        self.at_once.clear();
+        self.unacknowledged = 0;
         for (entry, number) in self.entries.iter_mut().zip(self.base..) {
             if let Ack::Now(pkid) = entry.ack {
                 entry.ack = Ack::Again(pkid);
@@ -339,9 +376,13 @@ impl Window {
 
     /// A connection stands. Without the old session its packet IDs mean nothing any more.
     pub fn connected(&mut self, session_present: bool) {
-        if session_present {
-            return;
+        if !session_present {
+            self.forget();
         }
+    }
+
+    /// Nothing of earlier connections is recognised any more.
+    fn forget(&mut self) {
         self.already.clear();
         for message in std::mem::take(&mut self.awaited).into_values() {
             if let Some(entry) = self.get_mut(message) {
@@ -351,29 +392,37 @@ impl Window {
     }
 
     /// What to do with a message that may have come before: in the same session a packet ID is not used again before
-    /// we acknowledge it, so the same ID with the same content is the same message.
+    /// we acknowledge it or the server gives the message up, and a server sets DUP on what it sends again (MQTT 5.0,
+    /// 3.3.1-1). So DUP, the same ID and the same content are the same message; without DUP it is a new one.
     pub fn recognise(&mut self, message: &Message) -> Recognised {
         if message.qos == 0 {
             return Recognised::New;
         }
-        if let Some(number) = self.awaited.remove(&message.pkid) {
-            let Some(entry) = self.get_mut(number) else {
-                return Recognised::New;
-            };
-            let same = entry.message.topic == message.topic
-                && entry.message.payload == message.payload
-                && entry.message.oversize == message.oversize;
-            entry.ack = if same { Ack::Now(message.pkid) } else { Ack::None };
+        self.fresh |= !message.dup;
+        if self.awaited.is_empty() && self.already.is_empty() {
+            return Recognised::New;
+        }
+        let already = self.already.remove(&message.pkid);
+        let awaited = self.awaited.remove(&message.pkid);
+        let Some(entry) = awaited.and_then(|number| self.get_mut(number)) else {
+            let same = message.dup && already.is_some_and(|content| content == self.content(message));
             return if same {
-                Recognised::InFlight
+                Recognised::Settled
             } else {
                 Recognised::New
             };
+        };
+        let same = message.dup
+            && entry.message.topic == message.topic
+            && entry.message.payload == message.payload
+            && entry.message.oversize == message.oversize;
+        if !same {
+            entry.ack = Ack::None;
+            return Recognised::New;
         }
-        match self.already.remove(&message.pkid) {
-            Some(content) if content == self.content(message) => Recognised::Settled,
-            _ => Recognised::New,
-        }
+        entry.ack = Ack::Now(message.pkid);
+        self.unacknowledged += 1;
+        Recognised::InFlight
     }
 
     fn content(&self, message: &Message) -> u64 {
@@ -389,7 +438,7 @@ pub enum Recognised {
     New,
     /// It is in the window already and will be acknowledged from there.
     InFlight,
-    /// Kafka has it already. It must be acknowledged in its turn: take it in with nothing to do.
+    /// Kafka has it already: see [`Window::push_settled`].
     Settled,
 }
 
