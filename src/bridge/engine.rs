@@ -12,7 +12,7 @@ use super::config::LimitsConfig;
 use super::metrics::Metrics;
 use super::producer::{Producer, Turn};
 use super::progress::{Component, HeadOfLine, InFlight, Reason};
-use super::record::RecordBuilder;
+use super::record::{RecordBuilder, omits};
 use super::sink::{OpenSink, Report, Reports, SendError};
 use super::verdict::{Verdict, judge};
 use super::watch::KafkaView;
@@ -231,20 +231,20 @@ impl<O: OpenSink> Engine<O> {
         };
         self.metrics.dead_letter(refusal.reason);
         self.dead_lettered += 1;
-        let kept = entry.keep.unwrap_or(usize::MAX).min(entry.message.payload.len());
-        if entry.message.oversize.is_some() || kept < entry.message.payload.len() {
-            let size = entry
-                .message
+        let message = &entry.message;
+        let (topic, why) = (message.topic.as_str(), &refusal.text);
+        let kept = entry.kept();
+        if message.oversize.is_some() || kept < message.payload.len() {
+            let size = message
                 .oversize
                 .as_ref()
-                .map_or(entry.message.payload.len() as u64, |o| o.size);
-            let topic = entry.message.topic.as_str();
-            let message = format!(
-                "a payload of {size} bytes from {topic:?} was cut to {kept}: {}",
-                refusal.text
-            );
+                .map_or(message.payload.len() as u64, |o| o.size);
+            let text = format!("a payload of {size} bytes from {topic:?} was cut to {kept}: {why}");
             self.metrics.truncated.inc();
-            self.board.lose(Reason::PayloadTooLarge, 1, message);
+            self.board.lose(Reason::PayloadTooLarge, 1, text);
+        } else if entry.keep.is_some() && omits(message) {
+            let text = format!("a message from {topic:?} was stripped of its MQTT properties to fit: {why}");
+            self.board.lose(Reason::PayloadTooLarge, 1, text);
         }
     }
 
@@ -262,8 +262,9 @@ impl<O: OpenSink> Engine<O> {
         let Some(entry) = self.window.get(id.message) else {
             return;
         };
-        let size = entry.message.payload.len();
-        let kept = entry.keep.unwrap_or(size).min(size);
+        let kept = entry.kept();
+        // What a dead letter can do without goes before any of the payload does.
+        let stripped = entry.keep.is_some() || !omits(&entry.message);
         let batching = self.producer.batching();
         let alone = batching.single || kept >= batching.bytes;
         if !alone {
@@ -271,12 +272,15 @@ impl<O: OpenSink> Engine<O> {
             return self.producer.send_single(id, last, now);
         }
         let topic = self.builder.topic(id.slot);
-        let text =
-            format!("topic {topic:?} does not take a payload of {kept} bytes; raise its max.message.bytes");
+        let what = if stripped { "" } else { " with its MQTT properties" };
+        let text = format!(
+            "topic {topic:?} does not take a payload of {kept} bytes{what}; raise its max.message.bytes"
+        );
         if id.slot < DEAD_LETTER {
             return self.refused(id, Reason::PayloadTooLarge, text);
         }
         match kept {
+            kept if !stripped && kept <= USUAL_LIMIT => self.window.shorten(id, kept),
             0 => self.refused(id, Reason::DeadLetterFailed, text),
             kept if kept > USUAL_LIMIT => self.window.shorten(id, USUAL_LIMIT),
             kept => self.window.shorten(id, kept / 2),

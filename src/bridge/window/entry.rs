@@ -2,15 +2,19 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::bridge::progress::Reason;
-use crate::mqtt::packet::Message;
+use crate::mqtt::packet::{Message, Properties};
 
 /// The first slot of dead letters; the number of slots for routes.
 pub const DEAD_LETTER: u8 = 64;
 /// The slots of routes, as bits. Only their records have an order to keep.
 pub(super) const ROUTES: u128 = u64::MAX as u128;
-/// What an entry costs beside its topic and payload, bytes, roughly.
-const ENTRY_BYTES: usize = 256;
+/// What an entry costs beside its topic, payload and properties, bytes.
+const ENTRY_BYTES: usize = size_of::<Entry>();
+/// What a user property costs beside its text, bytes.
+const PAIR_BYTES: usize = size_of::<(String, String)>();
 
 /// A record: a message and one of its slots. Their order is that of receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +87,7 @@ pub struct Entry {
     pub timestamp: i64,
     /// What refused it so far; the n-th has the dead-letter slot 64 + n.
     pub refusals: Vec<Refusal>,
-    /// Payload bytes that a dead letter may carry; `None` is all.
+    /// Payload bytes that a dead letter may carry, then without what it can do without; `None` is all.
     pub keep: Option<usize>,
     pub(super) ack: Ack,
     pub(super) todo: u128,
@@ -98,7 +102,14 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn bytes(&self) -> usize {
-        self.message.payload.len() + self.message.topic.as_str().len() + ENTRY_BYTES
+        let properties = self.message.properties.as_deref().map_or(0, property_bytes);
+        self.message.payload.len() + self.message.topic.as_str().len() + ENTRY_BYTES + properties
+    }
+
+    /// Payload bytes that a dead letter carries.
+    pub fn kept(&self) -> usize {
+        let size = self.message.payload.len();
+        self.keep.unwrap_or(size).min(size)
     }
 
     pub(super) fn complete(&self) -> bool {
@@ -178,4 +189,15 @@ pub(super) fn slots(mut set: u128) -> impl Iterator<Item = u8> {
         set &= set - 1;
         Some(slot)
     })
+}
+
+/// What properties hold. Text counts twice: the payload keeps the packet that it came in, and so their first copy.
+fn property_bytes(properties: &Properties) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let pairs = properties.user.iter();
+    let user: usize = pairs
+        .map(|(name, value)| 2 * (name.len() + value.len()) + PAIR_BYTES)
+        .sum();
+    let correlation = properties.correlation_data.as_ref().map_or(0, Bytes::len);
+    user + 2 * (text(&properties.content_type) + text(&properties.response_topic)) + correlation
 }

@@ -3,7 +3,7 @@ mod redelivered;
 mod refused;
 
 use super::*;
-use crate::mqtt::packet::Topic;
+use crate::mqtt::packet::{Properties, Topic};
 use bytes::Bytes;
 
 fn message(pkid: u16, payload: &str) -> Message {
@@ -219,4 +219,42 @@ fn after_a_failure_what_followed_in_the_same_topic_is_sent_again() {
     w.rewind(&[id(1, 0)], |slot| slot);
     assert_eq!([send(&mut w), send(&mut w)], [id(1, 0), id(2, 0)]);
     assert!(w.next_to_send().is_none());
+}
+
+#[test]
+fn properties_count_against_the_bound() {
+    let with = |properties| {
+        let mut w = window();
+        let properties = Some(Box::new(properties));
+        w.push(
+            Message {
+                properties,
+                ..message(1, "x")
+            },
+            Plan::default(),
+            true,
+            Instant::now(),
+            0,
+        );
+        w.bytes()
+    };
+    let text = || Some("x".repeat(1000));
+    let none = with(Properties::default());
+    let user = with(Properties {
+        user: vec![("k".repeat(1000), "v".repeat(1000)); 10],
+        ..Properties::default()
+    });
+    assert!(user - none >= 20_000, "{none} {user}");
+    let empty = with(Properties {
+        user: vec![(String::new(), String::new()); 1000],
+        ..Properties::default()
+    });
+    assert!(empty - none >= 48_000, "{none} {empty}");
+    let others = with(Properties {
+        content_type: text(),
+        response_topic: text(),
+        correlation_data: Some(Bytes::from_static(&[0; 1000])),
+        user: vec![],
+    });
+    assert!(others - none >= 3000, "{none} {others}");
 }

@@ -1,7 +1,7 @@
 //! What Kafka, or the bridge itself, refuses: with a dead-letter topic and without.
 
 use super::*;
-use crate::mqtt::packet::Oversize;
+use crate::mqtt::packet::{Oversize, Properties};
 
 #[test]
 fn without_a_dead_letter_topic_the_head_is_named_and_nothing_passes_it() {
@@ -137,4 +137,43 @@ fn a_payload_beyond_our_own_bound_is_never_a_routes_record() {
         bench.problem(Component::Topic).unwrap().0,
         Reason::PayloadTooLarge
     );
+}
+
+#[test]
+fn properties_that_no_topic_takes_are_left_out_of_the_dead_letter_before_the_payload_is_cut() {
+    let mut bench = Bench::new(|_| {});
+    let properties = Properties {
+        content_type: Some("application/json".into()),
+        user: vec![("k".into(), "v".repeat(2_000_000))],
+        ..Properties::default()
+    };
+    bench.accept_message(Message {
+        properties: Some(Box::new(properties)),
+        ..message(1, "{}")
+    });
+    // It may have been the batch: sent once more by itself, then as a dead letter.
+    bench.report(Err(Code::MessageSizeTooLarge));
+    bench.pass(Duration::ZERO);
+    bench.pass(Duration::ZERO);
+    bench.report(Err(Code::MessageSizeTooLarge));
+    let (topic, _, headers) = bench.report(Err(Code::MessageSizeTooLarge));
+    assert_eq!(topic, "telemetry-dead");
+    assert!(headers.iter().any(|h| h.starts_with("mqtt.user.k=")));
+    let (_, payload, headers) = bench.report(Ok(()));
+    assert_eq!(payload, b"{}");
+    assert!(
+        !headers.iter().any(|h| h.starts_with("mqtt.user.")),
+        "{headers:?}"
+    );
+    for expected in [
+        "tributary.properties-omitted=true",
+        "mqtt.content-type=application/json",
+    ] {
+        assert!(headers.contains(&expected.to_owned()), "{headers:?}");
+    }
+    assert!(!headers.iter().any(|h| h.starts_with("tributary.truncated")));
+    assert_eq!(bench.acks, [1]);
+    let losses = bench.board.snapshot().losses;
+    assert_eq!((losses[0].reason, losses[0].count), (Reason::PayloadTooLarge, 1));
+    assert!(losses[0].message.contains("MQTT properties"), "{losses:?}");
 }
