@@ -27,6 +27,12 @@ pub trait Dial: Send {
     /// When there is no connection.
     fn dial(&mut self) -> impl Future<Output = Result<(Self::Source, ConnAck), MqttError>> + Send;
 
+    /// Whether there are credentials to dial with.
+    ///
+    /// # Errors
+    /// With the first file that cannot be used.
+    fn check(&self) -> Result<(), MqttError>;
+
     /// The address in use or tried last.
     fn server(&self) -> String;
 }
@@ -88,6 +94,10 @@ impl Dial for Dialer {
             self.turn = (self.turn + 1) % self.servers.len();
         }
         connected
+    }
+
+    fn check(&self) -> Result<(), MqttError> {
+        Credentials::load(&self.authentication, &self.tls).map(drop)
     }
 
     fn server(&self) -> String {

@@ -12,7 +12,7 @@ use super::config::LimitsConfig;
 use super::metrics::Metrics;
 use super::producer::{Producer, Turn};
 use super::progress::{Component, HeadOfLine, InFlight, Reason};
-use super::record::RecordBuilder;
+use super::record::{RecordBuilder, omits};
 use super::sink::{OpenSink, Report, Reports, SendError};
 use super::verdict::{Verdict, judge};
 use super::watch::KafkaView;
@@ -21,7 +21,7 @@ use crate::mqtt::packet::Message;
 
 /// What a topic takes by default, less what headers need: the first cut of a dead letter that is too large.
 const USUAL_LIMIT: usize = 1_000_000;
-/// How long a head that nothing takes waits before it is tried again.
+/// How long a head that Kafka refuses waits before it is tried again; what is refused behind it follows at once.
 const RETRY_HEAD: Duration = Duration::from_secs(10);
 /// A head that waits longer than this is worth naming.
 const HEAD_PATIENCE: Duration = Duration::from_secs(3);
@@ -111,25 +111,24 @@ impl<O: OpenSink> Engine<O> {
     /// Takes a message in.
     pub fn accept(&mut self, message: Message, now: Instant) {
         self.metrics.received.inc();
-        let plan = match self.window.recognise(&message) {
+        let timestamp = Timestamp::now().as_millisecond();
+        match self.window.recognise(&message) {
             Recognised::InFlight => {
                 self.metrics.recognised.inc();
-                return;
             }
             Recognised::Settled => {
                 self.metrics.recognised.inc();
-                Plan::default()
+                self.window.push_settled(message, now, timestamp);
             }
             Recognised::New => {
                 if message.dup {
                     self.metrics.redelivered.inc();
                 }
-                self.plan(&message)
+                let plan = self.plan(&message);
+                let dead_letter = self.builder.dead_letter().is_some();
+                self.window.push(message, plan, dead_letter, now, timestamp);
             }
-        };
-        let dead_letter = self.builder.dead_letter().is_some();
-        self.window
-            .push(message, plan, dead_letter, now, Timestamp::now().as_millisecond());
+        }
     }
 
     fn plan(&self, message: &Message) -> Plan {
@@ -214,7 +213,9 @@ impl<O: OpenSink> Engine<O> {
         } else {
             self.metrics.record(id.slot);
         }
-        self.window.delivered(id);
+        if self.window.delivered(id) {
+            self.window.resume(|slot| self.builder.topic(slot));
+        }
         self.producer.succeeded();
         self.trouble = None;
         self.records += 1;
@@ -230,20 +231,20 @@ impl<O: OpenSink> Engine<O> {
         };
         self.metrics.dead_letter(refusal.reason);
         self.dead_lettered += 1;
-        let kept = entry.keep.unwrap_or(usize::MAX).min(entry.message.payload.len());
-        if entry.message.oversize.is_some() || kept < entry.message.payload.len() {
-            let size = entry
-                .message
+        let message = &entry.message;
+        let (topic, why) = (message.topic.as_str(), &refusal.text);
+        let kept = entry.kept();
+        if message.oversize.is_some() || kept < message.payload.len() {
+            let size = message
                 .oversize
                 .as_ref()
-                .map_or(entry.message.payload.len() as u64, |o| o.size);
-            let topic = entry.message.topic.as_str();
-            let message = format!(
-                "a payload of {size} bytes from {topic:?} was cut to {kept}: {}",
-                refusal.text
-            );
+                .map_or(message.payload.len() as u64, |o| o.size);
+            let text = format!("a payload of {size} bytes from {topic:?} was cut to {kept}: {why}");
             self.metrics.truncated.inc();
-            self.board.lose(Reason::PayloadTooLarge, 1, message);
+            self.board.lose(Reason::PayloadTooLarge, 1, text);
+        } else if entry.keep.is_some() && omits(message) {
+            let text = format!("a message from {topic:?} was stripped of its MQTT properties to fit: {why}");
+            self.board.lose(Reason::PayloadTooLarge, 1, text);
         }
     }
 
@@ -261,8 +262,9 @@ impl<O: OpenSink> Engine<O> {
         let Some(entry) = self.window.get(id.message) else {
             return;
         };
-        let size = entry.message.payload.len();
-        let kept = entry.keep.unwrap_or(size).min(size);
+        let kept = entry.kept();
+        // What a dead letter can do without goes before any of the payload does.
+        let stripped = entry.keep.is_some() || !omits(&entry.message);
         let batching = self.producer.batching();
         let alone = batching.single || kept >= batching.bytes;
         if !alone {
@@ -270,12 +272,15 @@ impl<O: OpenSink> Engine<O> {
             return self.producer.send_single(id, last, now);
         }
         let topic = self.builder.topic(id.slot);
-        let text =
-            format!("topic {topic:?} does not take a payload of {kept} bytes; raise its max.message.bytes");
+        let what = if stripped { "" } else { " with its MQTT properties" };
+        let text = format!(
+            "topic {topic:?} does not take a payload of {kept} bytes{what}; raise its max.message.bytes"
+        );
         if id.slot < DEAD_LETTER {
             return self.refused(id, Reason::PayloadTooLarge, text);
         }
         match kept {
+            kept if !stripped && kept <= USUAL_LIMIT => self.window.shorten(id, kept),
             0 => self.refused(id, Reason::DeadLetterFailed, text),
             kept if kept > USUAL_LIMIT => self.window.shorten(id, USUAL_LIMIT),
             kept => self.window.shorten(id, kept / 2),

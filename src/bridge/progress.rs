@@ -268,7 +268,7 @@ impl Reason {
 pub struct Loss {
     /// `PayloadTooLarge`, `SessionLost` or `BrokerDropped`.
     pub reason: Reason,
-    /// How often since the process began (truncated payloads, lost sessions, messages dropped by the server).
+    /// How often since the process began (truncated messages, lost sessions, messages dropped by the server).
     pub count: u64,
     /// What and where, in a sentence.
     pub message: String,

@@ -15,6 +15,7 @@
 //! | `tributary.original-size` | dead letters | bytes of the payload as it came |
 //! | `tributary.sha256` | dead letters | SHA-256 of the payload as it came, hex |
 //! | `tributary.truncated` | dead letters that were cut to fit | `true` |
+//! | `tributary.properties-omitted` | dead letters that fit only without some | `true`: those that [`omits`] names |
 //!
 //! A dead letter's key is its MQTT topic. The timestamp of every record is when the bridge received the message.
 
@@ -25,10 +26,12 @@ use sha2::{Digest, Sha256};
 
 use super::routes::RouteTable;
 use super::window::{DEAD_LETTER, Entry, RecordId, Refusal};
-use crate::mqtt::packet::Properties;
+use crate::mqtt::packet::{Message, Properties};
 
 /// User properties that become headers, at most; a message may have thousands.
 const MAX_USER_PROPERTIES: usize = 32;
+/// Bytes of a content type that a shortened dead letter keeps: no MIME type is longer (RFC 6838, 4.2).
+const MAX_MIME_TYPE: usize = 255;
 /// Bytes of a refusal's sentence in a header, at most.
 const MAX_TEXT: usize = 512;
 
@@ -88,12 +91,12 @@ impl RecordBuilder {
     /// The record of one slot; `None` if there is no such slot, which would be a mistake of the caller.
     pub fn build<'a>(&'a mut self, id: RecordId, entry: &'a Entry) -> Option<Record<'a>> {
         let topic = entry.message.topic.as_str();
-        let headers = mqtt_headers(entry);
         if id.slot >= DEAD_LETTER {
             let refusal = entry.refusals.get(usize::from(id.slot - DEAD_LETTER))?;
-            let keep = entry.keep.unwrap_or(usize::MAX).min(entry.message.payload.len());
+            let keep = entry.kept();
             let payload = &entry.message.payload[..keep];
             let truncated = entry.message.oversize.is_some() || keep < entry.message.payload.len();
+            let headers = mqtt_headers(entry, entry.keep.is_some());
             let headers = self.dead_letter_headers(headers, entry, refusal, truncated);
             let topic = self.dead_letter.as_deref()?;
             let key = entry.message.topic.as_str();
@@ -107,7 +110,7 @@ impl RecordBuilder {
             });
         }
         let route = self.table.get(id.slot)?;
-        let mut headers = Some(headers);
+        let mut headers = Some(mqtt_headers(entry, false));
         route.render(topic, &mut self.key, |name, value| {
             headers = headers.take().map(|h| {
                 h.insert(Header {
@@ -173,11 +176,29 @@ impl RecordBuilder {
                 value: Some("true"),
             });
         }
+        if entry.keep.is_some() && omits(&entry.message) {
+            headers = headers.insert(Header {
+                key: "tributary.properties-omitted",
+                value: Some("true"),
+            });
+        }
         headers
     }
 }
 
-fn mqtt_headers(entry: &Entry) -> OwnedHeaders {
+/// Whether a dead letter of this message, shortened to fit, goes without some of its properties: without response topic,
+/// correlation data, user properties, and a content type that is none. They may be larger than any topic takes.
+pub fn omits(message: &Message) -> bool {
+    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > MAX_MIME_TYPE);
+    message.properties.as_ref().is_some_and(|p| {
+        p.response_topic.is_some()
+            || p.correlation_data.is_some()
+            || !p.user.is_empty()
+            || long(&p.content_type)
+    })
+}
+
+fn mqtt_headers(entry: &Entry, shortened: bool) -> OwnedHeaders {
     let message = &entry.message;
     let qos = if message.qos == 0 { "0" } else { "1" };
     let mut headers = OwnedHeaders::new_with_capacity(4)
@@ -203,16 +224,20 @@ fn mqtt_headers(entry: &Entry) -> OwnedHeaders {
     }
     match &message.properties {
         None => headers,
-        Some(properties) => property_headers(headers, properties),
+        Some(properties) => property_headers(headers, properties, shortened),
     }
 }
 
-fn property_headers(mut headers: OwnedHeaders, properties: &Properties) -> OwnedHeaders {
-    if let Some(value) = &properties.content_type {
+fn property_headers(mut headers: OwnedHeaders, properties: &Properties, shortened: bool) -> OwnedHeaders {
+    let content_type = properties.content_type.as_ref();
+    if let Some(value) = content_type.filter(|text| !shortened || text.len() <= MAX_MIME_TYPE) {
         headers = headers.insert(Header {
             key: "mqtt.content-type",
             value: Some(value),
         });
+    }
+    if shortened {
+        return headers;
     }
     if let Some(value) = &properties.response_topic {
         headers = headers.insert(Header {

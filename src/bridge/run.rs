@@ -20,7 +20,7 @@ use super::record::RecordBuilder;
 use super::routes::{RouteError, RouteTable};
 use super::session::{Session, Signals};
 use super::sink::KafkaSinks;
-use super::watch::{KafkaView, Way, look};
+use super::watch::{KafkaView, Way, Ways, look};
 use crate::kafka::endpoint::KafkaEndpointFile;
 use crate::mqtt::endpoint::ServerAddressError;
 use crate::telemetry::{HttpError, HttpServer, shutdown_token};
@@ -124,6 +124,7 @@ async fn bridge(config: BridgeConfig, hash: String) -> Result<(), BridgeError> {
         signals,
         had_session: false,
         closed_young: 0,
+        unreadable: None,
         heart,
     };
     session.run().await;
@@ -167,10 +168,14 @@ fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
 
     let way = load(&config.kafka, &config.mqtt.client_id);
     let (way_sender, way_receiver) = watch::channel(way.clone());
+    let (unreadable_sender, unreadable) = watch::channel(None);
     tokio::spawn(keep_way(
         config.kafka.clone(),
         config.mqtt.client_id.clone(),
-        way_sender,
+        Ways {
+            way: way_sender,
+            unreadable: unreadable_sender,
+        },
         token.clone(),
     ));
 
@@ -179,7 +184,13 @@ fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
     topics.sort();
     topics.dedup();
     let (view_sender, view) = watch::channel(KafkaView::default());
-    tokio::spawn(look(way_receiver.clone(), topics, view_sender, token.clone()));
+    tokio::spawn(look(
+        way_receiver.clone(),
+        unreadable,
+        topics,
+        view_sender,
+        token.clone(),
+    ));
     (
         way,
         Signals {
@@ -199,18 +210,12 @@ fn load(endpoint: &KafkaEndpointFile, client_id: &str) -> Way {
 }
 
 /// Reads the way to Kafka anew whenever one of its files changes.
-async fn keep_way(
-    endpoint: KafkaEndpointFile,
-    client_id: String,
-    way: watch::Sender<Way>,
-    token: CancellationToken,
-) {
+async fn keep_way(endpoint: KafkaEndpointFile, client_id: String, ways: Ways, token: CancellationToken) {
     let (sender, mut changes) = watch::channel(0);
     tokio::spawn(watch_files(endpoint.files(), sender, token.clone()));
     while changes.changed().await.is_ok() {
         changes.borrow_and_update();
-        // The way that was: the bridge goes by the new one alone.
-        let _ = way.send_replace(load(&endpoint, &client_id));
+        ways.tell(load(&endpoint, &client_id));
     }
     // Nothing is watched. The way stays as it is, and nobody must take our end for a change.
     token.cancelled().await;

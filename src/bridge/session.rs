@@ -71,6 +71,8 @@ pub struct Session<D: Dial, O: OpenSink> {
     pub heart: watch::Sender<Instant>,
     /// How often in a row the server has closed a young connection without a reason.
     pub closed_young: u32,
+    /// Why credentials that have changed are not used yet, while the connection stands.
+    pub unreadable: Option<(Reason, String)>,
 }
 
 /// Why a connection is over.
@@ -198,6 +200,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
 
     fn begin(&mut self, source: &mut D::Source, ack: &ConnAck) -> Result<Subscribing, MqttError> {
         let present = ack.session_present;
+        self.unreadable = None;
         self.engine.connected(present);
         self.metrics.connects.inc();
         self.metrics.mqtt_connected.set(1);
@@ -254,10 +257,11 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 () = shutdown.cancelled(), if !matches!(leaving, Some((_, End::Shutdown))) => {
                     leaving = Some((now() + DRAIN_LIMIT, End::Shutdown));
                 }
-                // Nothing to wait for: what is underway is recognised when the server sends it again.
-                Ok(()) = mqtt_files.changed(), if leaving.is_none() => {
-                    leaving = Some((now(), End::Credentials));
-                }
+                Ok(()) = mqtt_files.changed(), if leaving.is_none() => match self.dialer.check() {
+                    // Nothing to wait for: what is underway is recognised when the server sends it again.
+                    Ok(()) => leaving = Some((now(), End::Credentials)),
+                    Err(error) => self.stay(&error),
+                },
             }
             let now = now();
             self.engine.turn(now, |pkid| source.acknowledge(pkid));
@@ -270,6 +274,13 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         }
     }
 
+    /// The credentials have changed into something that cannot be used: a connection that works is not ended for that.
+    fn stay(&mut self, error: &MqttError) {
+        let text = format!("{error}; the connection that stands is kept");
+        self.unreadable = Some((reason(error), text));
+        self.board.set(Component::Mqtt, self.unreadable.clone());
+    }
+
     fn packet(&mut self, packet: Incoming, subscribing: &mut Subscribing) {
         match packet {
             Incoming::Publish(message) => self.message(message),
@@ -278,7 +289,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 self.board
                     .update(|p| p.mqtt.subscriptions = subscribing.progress());
                 if subscribing.answered() {
-                    self.board.set(Component::Mqtt, None);
+                    self.board.set(Component::Mqtt, self.unreadable.clone());
                     self.board.set(Component::Subscriptions, subscribing.problem());
                 }
             }

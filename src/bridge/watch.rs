@@ -32,12 +32,17 @@ pub struct KafkaView {
     pub forbidden_topics: Vec<String>,
     /// Why Kafka does not answer.
     pub error: Option<(Reason, String)>,
+    /// Why credentials that have changed are not used yet.
+    pub unreadable: Option<String>,
 }
 
 impl KafkaView {
     /// What is wrong with the connection.
     pub fn problem(&self) -> Option<(Reason, String)> {
-        self.error.clone()
+        let kept = |why| format!("{why}; the connection that stands is kept");
+        let unreadable = self.unreadable.as_ref();
+        let unreadable = unreadable.map(|why| (Reason::CredentialsUnreadable, kept(why)));
+        self.error.clone().or(unreadable)
     }
 
     /// What is wrong with a topic.
@@ -79,6 +84,7 @@ impl KafkaView {
             missing_topics: with(ResponseError::UnknownTopicOrPartition),
             forbidden_topics: with(ResponseError::TopicAuthorizationFailed),
             error: None,
+            unreadable: before.unreadable.clone(),
         }
     }
 
@@ -103,9 +109,39 @@ fn reason(error: &KafkaError) -> Reason {
 /// How to reach Kafka, or why nobody can say (a credential file that cannot be read).
 pub type Way = Result<KafkaConnection, String>;
 
-/// Looks until `token` is cancelled; at once when the way changes.
+/// Where a way to Kafka that was read is told.
+#[derive(Debug)]
+pub struct Ways {
+    /// The one to go.
+    pub way: watch::Sender<Way>,
+    /// Why the one that was read last is not it.
+    pub unreadable: watch::Sender<Option<String>>,
+}
+
+impl Ways {
+    /// Tells a way that was read anew. One that works is not left for one that cannot be used.
+    pub fn tell(&self, read: Way) {
+        match read {
+            Err(why) if self.way.borrow().is_ok() => {
+                self.unreadable.send_replace(Some(why));
+            }
+            read => {
+                self.unreadable.send_replace(None);
+                // What is back as it was changes nothing.
+                self.way.send_if_modified(|way| {
+                    let other = *way != read;
+                    *way = read;
+                    other
+                });
+            }
+        }
+    }
+}
+
+/// Looks until `token` is cancelled; at once when the way changes, or cannot be read any more.
 pub async fn look(
     mut way: watch::Receiver<Way>,
+    mut unreadable: watch::Receiver<Option<String>>,
     topics: Vec<String>,
     seen: watch::Sender<KafkaView>,
     token: CancellationToken,
@@ -117,7 +153,7 @@ pub async fn look(
         };
         let mut failures = 0;
         loop {
-            let view = match &admin {
+            let mut view = match &admin {
                 Err(error) => KafkaView {
                     error: Some(error.clone()),
                     ..KafkaView::default()
@@ -131,6 +167,7 @@ pub async fn look(
                     KafkaView::of(answer, &before)
                 }
             };
+            view.unreadable.clone_from(&unreadable.borrow_and_update());
             let pause = if view.calm() { CALM } else { KEEN };
             failures = if view.error.is_some() { failures + 1 } else { 0 };
             if failures == 0 || failures >= FAILURES || seen.borrow().connected_since.is_none() {
@@ -142,6 +179,7 @@ pub async fn look(
                     Ok(()) => break,
                     Err(_) => return,
                 },
+                Ok(()) = unreadable.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -219,6 +257,42 @@ mod tests {
         let (reason, text) = view.problem().unwrap();
         assert_eq!(reason, Reason::KafkaUnreachable);
         assert!(text.contains("k:9092"), "{text}");
+    }
+
+    #[test]
+    fn a_way_that_works_is_kept_when_its_files_cannot_be_read_and_the_files_are_named() {
+        let unreadable = |why: &str| Way::Err(why.to_owned());
+        let ways = Ways {
+            way: watch::channel(unreadable("at first")).0,
+            unreadable: watch::channel(None).0,
+        };
+        ways.tell(unreadable("still"));
+        assert_eq!(*ways.way.borrow(), unreadable("still"));
+        let works = || Ok(KafkaConnection::plaintext(["k:9092"]));
+        let other = || Ok(KafkaConnection::plaintext(["other:9092"]));
+        ways.tell(works());
+        assert_eq!(*ways.way.borrow(), works());
+        let mut seen = ways.way.subscribe();
+        seen.mark_unchanged();
+        ways.tell(unreadable("kafka.authentication.passwordFile: cannot read"));
+        assert!(!seen.has_changed().unwrap(), "nobody opens a producer for that");
+        let view = KafkaView {
+            unreadable: ways.unreadable.borrow().clone(),
+            ..KafkaView::of(answer(&[]), &KafkaView::default())
+        };
+        let (reason, text) = view.problem().unwrap();
+        assert_eq!(reason, Reason::CredentialsUnreadable);
+        assert!(
+            text.contains("passwordFile") && text.contains("is kept"),
+            "{text}"
+        );
+        assert!(view.connected_since.is_some());
+        ways.tell(works());
+        assert_eq!(*ways.unreadable.borrow(), None);
+        assert!(!seen.has_changed().unwrap(), "it is back as it was");
+        ways.tell(other());
+        assert!(seen.has_changed().unwrap());
+        assert_eq!(*ways.way.borrow(), other());
     }
 
     #[test]

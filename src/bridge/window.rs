@@ -2,7 +2,12 @@
 //!
 //! A message has a slot for each record it becomes: 0 to 63 for the routes, 64 to 127 for dead letters. A slot is to do,
 //! then sent, then settled. A message leaves the window, and may be acknowledged, when all its slots are settled *and*
-//! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2).
+//! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2). After a reconnect that is the
+//! order in which the server sends again: the original one, if it sets DUP on all that it has sent before.
+//!
+//! A route's record that Kafka refuses, where no dead-letter topic takes it, holds what is behind it until Kafka takes it
+//! after all. What was underway behind it by then is sent again after it, so that the last record of each key stays the
+//! last.
 //!
 //! Bounds: the caller stops reading when [`Window::full`]; one read may bring the count and the bytes above the bound
 //! by one message. Packet IDs that were settled while the connection was down are at most 65,535.
@@ -16,7 +21,7 @@ use std::time::Instant;
 use super::progress::Reason;
 use crate::mqtt::packet::Message;
 
-use entry::Ack;
+use entry::{Ack, ROUTES, slots};
 pub use entry::{DEAD_LETTER, Entry, Plan, RecordId, Refusal};
 
 /// A message that has left the window.
@@ -35,7 +40,7 @@ pub struct Released {
 pub struct Window {
     entries: VecDeque<Entry>,
     base: u64,
-    /// Every entry before it has nothing to do.
+    /// Every entry before it has nothing to do, and holds nothing.
     cursor: u64,
     bytes: usize,
     max_messages: usize,
@@ -44,6 +49,12 @@ pub struct Window {
     awaited: HashMap<u16, u64>,
     /// Settled while no connection stood: acknowledged when the server sends it again. Value: hash of the content.
     already: HashMap<u16, u64>,
+    /// Entries that are [`Ack::Now`].
+    unacknowledged: usize,
+    /// Settled before it came, and nothing that came before it waits here: left at once.
+    at_once: VecDeque<Released>,
+    /// Whether the connection has brought something that the server had not sent before.
+    fresh: bool,
     hasher: RandomState,
 }
 
@@ -59,6 +70,9 @@ impl Window {
             max_bytes,
             awaited: HashMap::new(),
             already: HashMap::new(),
+            unacknowledged: 0,
+            at_once: VecDeque::new(),
+            fresh: false,
             hasher: RandomState::new(),
         }
     }
@@ -124,6 +138,7 @@ impl Window {
         let ack = if message.qos == 0 {
             Ack::None
         } else {
+            self.unacknowledged += 1;
             Ack::Now(message.pkid)
         };
         let mut entry = Entry {
@@ -136,6 +151,8 @@ impl Window {
             todo: u128::from(plan.routes),
             sent: 0,
             settled: 0,
+            again: 0,
+            held: 0,
             blocked: Vec::new(),
         };
         for refusal in plan.refusals {
@@ -145,14 +162,34 @@ impl Window {
         self.entries.push_back(entry);
     }
 
-    /// The next record to send, in the order of receipt; also yields its message.
+    /// Takes in a message that is [`Recognised::Settled`]: it only has to be acknowledged, after what came before it in
+    /// this connection.
+    pub fn push_settled(&mut self, message: Message, received: Instant, timestamp: i64) {
+        if self.unacknowledged > 0 {
+            return self.push(message, Plan::default(), false, received, timestamp);
+        }
+        self.at_once.push_back(Released {
+            acknowledge: Some(message.pkid),
+            received,
+            settled: 0,
+        });
+    }
+
+    /// The next record to send, in the order of receipt; also yields its message. Nothing while a record before it is
+    /// refused, or must be sent again first.
     pub fn next_to_send(&mut self) -> Option<(RecordId, &Entry)> {
         let mut index = self.index(self.cursor)?;
-        while self.entries.get(index)?.todo == 0 {
+        let entry = loop {
+            let entry = self.entries.get(index)?;
+            if entry.todo != 0 {
+                break entry;
+            }
+            if entry.holds() {
+                return None;
+            }
             index += 1;
             self.cursor += 1;
-        }
-        let entry = self.entries.get(index)?;
+        };
         // A todo that is not 0 has fewer than 128 trailing zeros.
         #[allow(clippy::cast_possible_truncation)]
         let slot = entry.todo.trailing_zeros() as u8;
@@ -173,40 +210,41 @@ impl Window {
         }
     }
 
-    /// Kafka has the record.
-    pub fn delivered(&mut self, id: RecordId) {
-        if let Some(entry) = self.get_mut(id.message) {
-            entry.sent &= !(1 << id.slot);
-            entry.settled |= 1 << id.slot;
+    /// Kafka has the record. True if it had refused it before: then [`resume`](Self::resume).
+    pub fn delivered(&mut self, id: RecordId) -> bool {
+        let Some(entry) = self.get_mut(id.message) else {
+            return false;
+        };
+        let bit = 1 << id.slot;
+        entry.sent &= !bit;
+        if entry.again & bit != 0 {
+            entry.again &= !bit;
+            entry.todo |= bit;
+            self.cursor = self.cursor.min(id.message);
+            return false;
         }
+        entry.settled |= bit;
+        entry.held & bit != 0
     }
 
-    /// Kafka will never take the record. A route's becomes a dead letter if there is a topic for those; a dead letter
+    /// Kafka does not take the record. A route's becomes a dead letter if there is a topic for those; a dead letter
     /// blocks the message.
     pub fn refused(&mut self, id: RecordId, reason: Reason, text: String, dead_letter: bool) {
-        let cursor = self.cursor;
         let Some(entry) = self.get_mut(id.message) else {
             return;
         };
-        entry.todo &= !(1 << id.slot);
-        entry.sent &= !(1 << id.slot);
-        if id.slot >= DEAD_LETTER {
-            entry.blocked.push(Refusal {
-                slot: Some(id.slot),
-                reason,
-                text,
-            });
-        } else {
-            entry.refuse(
-                Refusal {
-                    slot: Some(id.slot),
-                    reason,
-                    text,
-                },
-                dead_letter,
-            );
-        }
-        self.cursor = cursor.min(id.message);
+        let others = !(1 << id.slot);
+        entry.todo &= others;
+        entry.sent &= others;
+        entry.again &= others;
+        entry.held &= others;
+        let refusal = Refusal {
+            slot: Some(id.slot),
+            reason,
+            text,
+        };
+        entry.refuse(refusal, dead_letter && id.slot < DEAD_LETTER);
+        self.cursor = self.cursor.min(id.message);
     }
 
     /// A dead letter was too large: it is sent again with at most `keep` bytes of the payload.
@@ -219,20 +257,28 @@ impl Window {
         self.cursor = self.cursor.min(id.message);
     }
 
-    /// What blocks the head is tried again, where Kafka may have changed its mind.
+    /// What blocks the head is tried again, where Kafka may have changed its mind. One message is enough to learn it.
     pub fn retry_head(&mut self) {
-        let Some(entry) = self.entries.front_mut() else {
-            return;
-        };
-        let (again, blocked) = entry
-            .blocked
-            .drain(..)
-            .partition::<Vec<_>, _>(Refusal::may_change);
-        entry.blocked = blocked;
-        for slot in again.iter().filter_map(|refusal| refusal.slot) {
-            entry.todo |= 1 << slot;
+        if let Some(entry) = self.entries.front_mut() {
+            entry.unblock();
+            self.cursor = self.base;
         }
-        self.cursor = self.base;
+    }
+
+    /// Kafka has taken what it had refused: everything else that it has refused is tried again too, and what went to
+    /// the same topics before its turn is sent again behind it. `topic_of` tells the topics apart by slot.
+    pub fn resume<T: PartialEq>(&mut self, topic_of: impl Fn(u8) -> T) {
+        let mut first = Vec::new();
+        for (entry, message) in self.entries.iter_mut().zip(self.base..) {
+            entry.unblock();
+            for slot in slots(entry.held & ROUTES) {
+                earliest(&mut first, topic_of(slot), RecordId { message, slot });
+            }
+        }
+        self.send_again_behind(&first, topic_of);
+        for entry in &mut self.entries {
+            entry.held = 0;
+        }
     }
 
     /// The producer is gone: what was sent is to do again, in the order of receipt.
@@ -241,32 +287,35 @@ impl Window {
     /// a record is sent again too, so that the last record of each key stays the last. `topic_of` tells the topics
     /// apart by slot.
     pub fn rewind<T: PartialEq>(&mut self, failed: &[RecordId], topic_of: impl Fn(u8) -> T) {
-        let mut first: Vec<(T, u64)> = Vec::new();
+        let mut first = Vec::new();
         for id in failed {
-            let topic = topic_of(id.slot);
-            match first.iter_mut().find(|(t, _)| *t == topic) {
-                Some((_, message)) => *message = (*message).min(id.message),
-                None => first.push((topic, id.message)),
-            }
+            earliest(&mut first, topic_of(id.slot), *id);
             if let Some(entry) = self.get_mut(id.message) {
                 entry.sent |= 1 << id.slot;
             }
         }
-        for (entry, number) in self.entries.iter_mut().zip(self.base..) {
+        for entry in &mut self.entries {
             entry.todo |= std::mem::take(&mut entry.sent);
-            // Dead letters have no order to keep.
-            let mut rest = entry.settled & u128::from(u64::MAX);
-            while rest != 0 {
-                #[allow(clippy::cast_possible_truncation)] // below 128, as above
-                let slot = rest.trailing_zeros() as u8;
-                rest &= rest - 1;
-                if first
-                    .iter()
-                    .any(|(topic, message)| *topic == topic_of(slot) && number > *message)
-                {
-                    entry.settled &= !(1 << slot);
-                    entry.todo |= 1 << slot;
+            entry.again = 0;
+        }
+        self.send_again_behind(&first, topic_of);
+    }
+
+    /// What went to these topics behind these records is to do again, or will be when it has arrived. Dead letters have
+    /// no order to keep.
+    fn send_again_behind<T: PartialEq>(&mut self, first: &[(T, RecordId)], topic_of: impl Fn(u8) -> T) {
+        for (entry, message) in self.entries.iter_mut().zip(self.base..) {
+            // What is held and underway has just been tried again, in its turn.
+            let underway = entry.sent & !entry.held;
+            for slot in slots((entry.settled | underway) & ROUTES) {
+                let id = RecordId { message, slot };
+                if !first.iter().any(|(t, f)| id > *f && *t == topic_of(slot)) {
+                    continue;
                 }
+                let bit = 1 << slot;
+                entry.again |= underway & bit;
+                entry.todo |= entry.settled & bit;
+                entry.settled &= !bit;
             }
         }
         self.cursor = self.base;
@@ -279,6 +328,9 @@ impl Window {
 
     /// Takes the oldest message out, if it is complete.
     pub fn release(&mut self) -> Option<Released> {
+        if let Some(released) = self.at_once.pop_front() {
+            return Some(released);
+        }
         if !self.entries.front()?.complete() {
             return None;
         }
@@ -287,7 +339,10 @@ impl Window {
         self.base += 1;
         self.cursor = self.cursor.max(self.base);
         let acknowledge = match entry.ack {
-            Ack::Now(pkid) => Some(pkid),
+            Ack::Now(pkid) => {
+                self.unacknowledged -= 1;
+                Some(pkid)
+            }
             Ack::None => None,
             Ack::Again(pkid) => {
                 self.awaited.remove(&pkid);
@@ -304,6 +359,13 @@ impl Window {
 
     /// The connection is gone: what it brought can be acknowledged only when it comes again.
     pub fn disconnected(&mut self) {
+        // What a server has to send again it sends first: what this connection did not bring will not come, and its
+        // packet IDs may be in use for something else.
+        if std::mem::take(&mut self.fresh) {
+            self.forget();
+        }
+        self.at_once.clear();
+        self.unacknowledged = 0;
         for (entry, number) in self.entries.iter_mut().zip(self.base..) {
             if let Ack::Now(pkid) = entry.ack {
                 entry.ack = Ack::Again(pkid);
@@ -314,9 +376,13 @@ impl Window {
 
     /// A connection stands. Without the old session its packet IDs mean nothing any more.
     pub fn connected(&mut self, session_present: bool) {
-        if session_present {
-            return;
+        if !session_present {
+            self.forget();
         }
+    }
+
+    /// Nothing of earlier connections is recognised any more.
+    fn forget(&mut self) {
         self.already.clear();
         for message in std::mem::take(&mut self.awaited).into_values() {
             if let Some(entry) = self.get_mut(message) {
@@ -326,29 +392,37 @@ impl Window {
     }
 
     /// What to do with a message that may have come before: in the same session a packet ID is not used again before
-    /// we acknowledge it, so the same ID with the same content is the same message.
+    /// we acknowledge it or the server gives the message up, and a server sets DUP on what it sends again (MQTT 5.0,
+    /// 3.3.1-1). So DUP, the same ID and the same content are the same message; without DUP it is a new one.
     pub fn recognise(&mut self, message: &Message) -> Recognised {
         if message.qos == 0 {
             return Recognised::New;
         }
-        if let Some(number) = self.awaited.remove(&message.pkid) {
-            let Some(entry) = self.get_mut(number) else {
-                return Recognised::New;
-            };
-            let same = entry.message.topic == message.topic
-                && entry.message.payload == message.payload
-                && entry.message.oversize == message.oversize;
-            entry.ack = if same { Ack::Now(message.pkid) } else { Ack::None };
+        self.fresh |= !message.dup;
+        if self.awaited.is_empty() && self.already.is_empty() {
+            return Recognised::New;
+        }
+        let already = self.already.remove(&message.pkid);
+        let awaited = self.awaited.remove(&message.pkid);
+        let Some(entry) = awaited.and_then(|number| self.get_mut(number)) else {
+            let same = message.dup && already.is_some_and(|content| content == self.content(message));
             return if same {
-                Recognised::InFlight
+                Recognised::Settled
             } else {
                 Recognised::New
             };
+        };
+        let same = message.dup
+            && entry.message.topic == message.topic
+            && entry.message.payload == message.payload
+            && entry.message.oversize == message.oversize;
+        if !same {
+            entry.ack = Ack::None;
+            return Recognised::New;
         }
-        match self.already.remove(&message.pkid) {
-            Some(content) if content == self.content(message) => Recognised::Settled,
-            _ => Recognised::New,
-        }
+        entry.ack = Ack::Now(message.pkid);
+        self.unacknowledged += 1;
+        Recognised::InFlight
     }
 
     fn content(&self, message: &Message) -> u64 {
@@ -364,8 +438,16 @@ pub enum Recognised {
     New,
     /// It is in the window already and will be acknowledged from there.
     InFlight,
-    /// Kafka has it already. It must be acknowledged in its turn: take it in with nothing to do.
+    /// Kafka has it already: see [`Window::push_settled`].
     Settled,
+}
+
+/// Keeps the earliest record of each topic.
+fn earliest<T: PartialEq>(first: &mut Vec<(T, RecordId)>, topic: T, id: RecordId) {
+    match first.iter_mut().find(|(t, _)| *t == topic) {
+        Some((_, earliest)) => *earliest = (*earliest).min(id),
+        None => first.push((topic, id)),
+    }
 }
 
 #[cfg(test)]

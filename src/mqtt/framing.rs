@@ -13,6 +13,8 @@ use super::packet::{Incoming, Message, Oversize};
 const HEADER_ROOM: usize = 128 * 1024;
 /// Space offered to each read.
 const READ_CHUNK: usize = 64 * 1024;
+/// Bytes of a topic that name a PUBLISH that cannot be read.
+const MAX_NAME: usize = 128;
 /// Packets other than PUBLISH are small; what claims to be larger is no MQTT.
 const MAX_CONTROL_PACKET: usize = 256 * 1024;
 const PUBLISH: u8 = 3;
@@ -82,7 +84,14 @@ impl Framing {
         }
         // The codec gets exactly one frame, so that a wrong length inside cannot reach into the next one.
         let mut frame = self.buffer.split_to(header + body);
-        self.codec.read(&mut frame).map(Some)
+        if !publish {
+            return self.codec.read(&mut frame).map(Some);
+        }
+        let name = Name::of(first, &frame[header..]);
+        self.codec
+            .read(&mut frame)
+            .map(Some)
+            .map_err(|e| name.explain(&e))
     }
 
     /// Whether so many bytes are there; makes room for them if not.
@@ -111,7 +120,9 @@ impl Framing {
         frame.extend_from_slice(&[first]);
         write_length(kept, &mut frame);
         frame.extend_from_slice(&beginning);
-        let Incoming::Publish(mut message) = self.codec.read(&mut frame)? else {
+        let name = Name::of(first, &beginning);
+        let packet = self.codec.read(&mut frame).map_err(|e| name.explain(&e))?;
+        let Incoming::Publish(mut message) = packet else {
             return Err(CodecError("a PUBLISH that is none".to_owned()));
         };
         let left = body - kept;
@@ -147,6 +158,49 @@ impl Framing {
             sha256: hash.finalize().into(),
         }));
         Some(Incoming::Publish(message))
+    }
+}
+
+/// Which PUBLISH it is, for the case that the codec refuses it: what it refuses it does not give back.
+struct Name {
+    topic: [u8; MAX_NAME],
+    /// Bytes of `topic` that are there, and whether they are all.
+    kept: usize,
+    whole: bool,
+    /// Absent at QoS 0, and where the packet ends before.
+    pkid: Option<u16>,
+}
+
+impl Name {
+    /// Copies what is needed from the packet without its fixed header; no allocation, for each PUBLISH comes by here.
+    fn of(first: u8, body: &[u8]) -> Self {
+        let number = |at: usize| {
+            let bytes = body.get(at..at + 2)?;
+            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+        };
+        let length = usize::from(number(0).unwrap_or_default());
+        let there = body.get(2..).unwrap_or_default();
+        let kept = length.min(MAX_NAME).min(there.len());
+        let mut topic = [0; MAX_NAME];
+        topic[..kept].copy_from_slice(&there[..kept]);
+        let acknowledged = (first >> 1) & 3 > 0;
+        Self {
+            topic,
+            kept,
+            whole: kept == length,
+            pkid: if acknowledged { number(2 + length) } else { None },
+        }
+    }
+
+    fn explain(&self, error: &CodecError) -> CodecError {
+        let topic = String::from_utf8_lossy(&self.topic[..self.kept]);
+        let more = if self.whole { "" } else { "…" };
+        let pkid = self
+            .pkid
+            .map_or_else(String::new, |pkid| format!(" with packet ID {pkid}"));
+        CodecError(format!(
+            "a PUBLISH to {topic:?}{more}{pkid} cannot be read: {error}"
+        ))
     }
 }
 
@@ -290,6 +344,44 @@ mod tests {
         let mut control = Framing::new(Codec(Protocol::V5), 1000);
         control.space().extend_from_slice(&[0x90, 0xFF, 0xFF, 0x7F]);
         assert!(control.next().is_err());
+    }
+
+    #[test]
+    fn a_publish_that_cannot_be_read_is_named_by_topic_and_packet_id() {
+        let error = |protocol, stream: &[u8], max_payload| {
+            let mut framing = Framing::new(Codec(protocol), max_payload);
+            framing.space().extend_from_slice(stream);
+            framing.next().unwrap_err().to_string()
+        };
+        // A property that no PUBLISH has, and a topic that is not UTF-8.
+        let property = b"\x32\x0B\x00\x03a/b\x00\x07\x02\x7F\x00x";
+        let text = error(Protocol::V5, property, 1000);
+        assert!(
+            text.contains(r#"a PUBLISH to "a/b" with packet ID 7 cannot be read"#),
+            "{text}"
+        );
+        let text = error(Protocol::V311, b"\x30\x05\x00\x03a/\xFF", 1000);
+        assert!(text.contains("a PUBLISH to \"a/\u{FFFD}\" cannot"), "{text}");
+        // Too large to be kept, and without its properties' end in what is kept.
+        let mut large = BytesMut::from(&b"\x32"[..]);
+        write_length(400_000, &mut large);
+        large.extend_from_slice(b"\x00\x03a/b\x00\x07\xFF\xFF\x0F\x26\xFF\xFF");
+        large.resize(400_010, b'x');
+        let text = error(Protocol::V5, &large, 1000);
+        assert!(
+            text.contains(r#"a PUBLISH to "a/b" with packet ID 7 cannot be read"#),
+            "{text}"
+        );
+        // Cut short, and long.
+        for stream in [&b"\x32\x00"[..], b"\x32\x01\x00", b"\x32\x04\x00\x09ab"] {
+            assert!(error(Protocol::V5, stream, 1000).contains("a PUBLISH to"));
+        }
+        let mut long = BytesMut::from(&b"\x30"[..]);
+        write_length(502, &mut long);
+        long.extend_from_slice(&[1, 244]);
+        long.resize(3 + 502, 0xFF);
+        let text = error(Protocol::V311, &long, 1000);
+        assert!(text.contains("\"… cannot"), "{text}");
     }
 
     proptest! {

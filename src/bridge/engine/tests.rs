@@ -1,10 +1,12 @@
+mod refused;
+
 use super::*;
 use crate::bridge::config::BridgeConfig;
 use crate::bridge::config::tests::example;
 use crate::bridge::record::Record;
 use crate::bridge::routes::RouteTable;
 use crate::bridge::sink::{Batching, Sink};
-use crate::mqtt::packet::{Oversize, Topic};
+use crate::mqtt::packet::Topic;
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use rdkafka::message::Headers;
@@ -216,25 +218,6 @@ fn what_is_not_json_goes_to_the_dead_letters_with_its_reason() {
 }
 
 #[test]
-fn without_a_dead_letter_topic_the_head_is_named_and_nothing_passes_it() {
-    let mut bench = Bench::new(|c| c.dead_letter = None);
-    bench.accept(1, "not json");
-    bench.accept(2, "{}");
-    bench.report(Ok(()));
-    assert!(bench.acks.is_empty());
-    bench.pass(Duration::from_secs(1));
-    let head = bench.board.snapshot().head_of_line.unwrap();
-    assert_eq!(
-        (head.reason, head.mqtt_topic.as_str()),
-        (Reason::InvalidPayload, "factory/l1/m7/telemetry")
-    );
-    assert!(head.message.contains("set deadLetter.topic"), "{}", head.message);
-    bench.pass(Duration::from_secs(60));
-    assert_eq!(bench.board.snapshot().head_of_line.unwrap().since, head.since);
-    assert_eq!(bench.problem(Component::Topic).unwrap().0, Reason::InvalidPayload);
-}
-
-#[test]
 fn a_record_that_fails_for_a_passing_cause_is_sent_again_in_order_by_a_new_producer() {
     let mut bench = Bench::new(|_| {});
     for pkid in 1..=3 {
@@ -297,65 +280,6 @@ fn a_batch_that_is_too_large_is_taken_apart_before_anything_is_called_too_large(
     );
     assert_eq!(bench.board.snapshot().counters.dead_lettered, 0);
     assert!(bench.board.snapshot().losses.is_empty());
-}
-
-#[test]
-fn a_payload_that_is_too_large_is_buried_in_what_fits_and_called_a_loss() {
-    let mut bench = Bench::new(|_| {});
-    let large = format!("\"{}\"", "x".repeat(2_999_998));
-    bench.accept(1, &large);
-    bench.report(Err(Code::MessageSizeTooLarge));
-    let (topic, payload, _) = bench.report(Err(Code::MessageSizeTooLarge));
-    assert_eq!((topic.as_str(), payload.len()), ("telemetry-dead", 3_000_000));
-    let (_, payload, headers) = bench.report(Ok(()));
-    assert_eq!(payload.len(), 1_000_000);
-    assert!(
-        headers.contains(&"tributary.truncated=true".to_owned()),
-        "{headers:?}"
-    );
-    assert!(
-        headers.contains(&"tributary.original-size=3000000".to_owned()),
-        "{headers:?}"
-    );
-    assert_eq!(bench.acks, [1]);
-    let losses = bench.board.snapshot().losses;
-    assert_eq!((losses[0].reason, losses[0].count), (Reason::PayloadTooLarge, 1));
-}
-
-#[test]
-fn a_payload_beyond_our_own_bound_is_buried_without_asking_kafka() {
-    let mut bench = Bench::new(|_| {});
-    let oversize = Some(Box::new(Oversize {
-        size: 9_000_000,
-        sha256: [1; 32],
-    }));
-    bench.accept_message(Message {
-        oversize,
-        ..message(1, "{\"cut")
-    });
-    let (topic, _, headers) = bench.report(Ok(()));
-    assert_eq!(topic, "telemetry-dead");
-    assert!(
-        headers.contains(&"tributary.reason=PayloadTooLarge".to_owned()),
-        "{headers:?}"
-    );
-    assert_eq!(bench.board.snapshot().losses[0].count, 1);
-}
-
-#[test]
-fn a_dead_letter_topic_that_takes_nothing_blocks_and_is_tried_again() {
-    let mut bench = Bench::new(|_| {});
-    bench.accept(1, "not json");
-    bench.report(Err(Code::InvalidRecord));
-    assert_eq!(
-        bench.problem(Component::Topic).unwrap().0,
-        Reason::DeadLetterFailed
-    );
-    assert!(bench.acks.is_empty());
-    bench.pass(RETRY_HEAD);
-    bench.report(Ok(()));
-    assert_eq!(bench.acks, [1]);
-    assert_eq!(bench.problem(Component::Topic), None);
 }
 
 #[test]

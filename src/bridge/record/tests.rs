@@ -213,6 +213,43 @@ fn a_cut_dead_letter_says_so_and_keeps_the_size_and_hash_of_the_whole() {
 }
 
 #[test]
+fn a_shortened_dead_letter_goes_without_the_properties_that_may_be_large_and_says_so() {
+    let with = |properties, keep| {
+        let message = Message {
+            properties: Some(Box::new(properties)),
+            ..message()
+        };
+        build(
+            message,
+            to_dead_letters(Some(0), Reason::PayloadTooLarge),
+            keep,
+            |record| headers(&record),
+        )
+    };
+    let all = Properties {
+        content_type: Some("application/json".into()),
+        response_topic: Some("answers".into()),
+        correlation_data: Some(Bytes::from_static(b"7")),
+        user: vec![("k".into(), "v".into())],
+    };
+    let omitted = "tributary.properties-omitted";
+    let whole = with(all.clone(), None);
+    assert_eq!(whole["mqtt.user.k"], "v");
+    assert!(!whole.contains_key(omitted));
+    let shortened = with(all, Some(2));
+    let left: Vec<_> = shortened.keys().filter(|k| k.starts_with("mqtt.")).collect();
+    assert_eq!(left, ["mqtt.content-type", "mqtt.qos", "mqtt.topic"]);
+    assert_eq!(shortened[omitted], "true");
+    let typed = |content_type: String| Properties {
+        content_type: Some(content_type),
+        ..Properties::default()
+    };
+    assert!(!with(typed("text/plain".into()), Some(2)).contains_key(omitted));
+    let endless = with(typed("x".repeat(60_000)), Some(2));
+    assert!(!endless.contains_key("mqtt.content-type") && endless.contains_key(omitted));
+}
+
+#[test]
 fn a_long_sentence_is_cut_between_characters() {
     let long = "ä".repeat(400);
     assert_eq!(cut(&long).len(), 512);

@@ -135,7 +135,7 @@ async fn after_a_reconnect_what_is_in_flight_is_not_produced_twice() {
     assert_eq!(server.expect().await, Sent::Close);
     let mut server = bench.connect(true);
     server.grant(Ok(1)).await;
-    server.publish(5, TELEMETRY, "{}");
+    server.publish_dup(5, TELEMETRY, "{}", true);
     bench.wait(|p| p.counters.received == 2).await;
     let reports = bench.kafka.reports.lock().unwrap().clone().unwrap();
     reports.push((RecordId { message: 0, slot: 0 }, Ok(())));
@@ -145,6 +145,33 @@ async fn after_a_reconnect_what_is_in_flight_is_not_produced_twice() {
         (progress.counters.records, progress.counters.sessions_lost),
         (1, 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_works_is_kept_while_its_credentials_cannot_be_read() {
+    let bench = Bench::start(&[]);
+    let mut server = bench.connect(false);
+    bench.wait(|p| p.mqtt.connected_since.is_some()).await;
+    *bench.broken.lock().unwrap() = Some("/secrets/password".into());
+    bench.files.send_modify(|n| *n += 1);
+    server.grant(Ok(1)).await;
+    let unreadable = |p: &BridgeProgress| p.subscribed() && p.problem(Component::Mqtt).is_some();
+    let progress = bench.wait(unreadable).await;
+    let problem = progress.problem(Component::Mqtt).unwrap();
+    assert_eq!(problem.reason, Reason::CredentialsUnreadable);
+    assert!(
+        problem.message.contains("/secrets/password") && problem.message.contains("is kept"),
+        "{}",
+        problem.message
+    );
+    server.publish(5, TELEMETRY, "{}");
+    assert_eq!(server.expect().await, Sent::Ack(5));
+    *bench.broken.lock().unwrap() = None;
+    bench.files.send_modify(|n| *n += 1);
+    assert_eq!(server.expect().await, Sent::Close);
+    let mut server = bench.connect(true);
+    server.grant(Ok(1)).await;
+    bench.wait(|p| p.subscribed() && p.problems.is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,16 +2,22 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::bridge::progress::Reason;
-use crate::mqtt::packet::Message;
+use crate::mqtt::packet::{Message, Properties};
 
 /// The first slot of dead letters; the number of slots for routes.
 pub const DEAD_LETTER: u8 = 64;
-/// What an entry costs beside its topic and payload, bytes, roughly.
-const ENTRY_BYTES: usize = 256;
+/// The slots of routes, as bits. Only their records have an order to keep.
+pub(super) const ROUTES: u128 = u64::MAX as u128;
+/// What an entry costs beside its topic, payload and properties, bytes.
+const ENTRY_BYTES: usize = size_of::<Entry>();
+/// What a user property costs beside its text, bytes.
+const PAIR_BYTES: usize = size_of::<(String, String)>();
 
-/// A record: a message and one of its slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A record: a message and one of its slots. Their order is that of receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     /// Number of the message.
     pub message: u64,
@@ -50,13 +56,6 @@ pub struct Refusal {
     pub text: String,
 }
 
-impl Refusal {
-    /// Whether the same message may be taken later. Routes and payloads do not change while the process runs.
-    pub(super) fn may_change(&self) -> bool {
-        !matches!(self.reason, Reason::NoRoute | Reason::InvalidPayload)
-    }
-}
-
 /// What a message becomes when it arrives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -88,18 +87,29 @@ pub struct Entry {
     pub timestamp: i64,
     /// What refused it so far; the n-th has the dead-letter slot 64 + n.
     pub refusals: Vec<Refusal>,
-    /// Payload bytes that a dead letter may carry; `None` is all.
+    /// Payload bytes that a dead letter may carry, then without what it can do without; `None` is all.
     pub keep: Option<usize>,
     pub(super) ack: Ack,
     pub(super) todo: u128,
     pub(super) sent: u128,
     pub(super) settled: u128,
+    /// With the producer, and to do again once it has arrived: something older of its topic came after it.
+    pub(super) again: u128,
+    /// Refused by Kafka, which may change its mind, and not taken since: blocked, or tried again.
+    pub(super) held: u128,
     pub(super) blocked: Vec<Refusal>,
 }
 
 impl Entry {
     pub(super) fn bytes(&self) -> usize {
-        self.message.payload.len() + self.message.topic.as_str().len() + ENTRY_BYTES
+        let properties = self.message.properties.as_deref().map_or(0, property_bytes);
+        self.message.payload.len() + self.message.topic.as_str().len() + ENTRY_BYTES + properties
+    }
+
+    /// Payload bytes that a dead letter carries.
+    pub fn kept(&self) -> usize {
+        let size = self.message.payload.len();
+        self.keep.unwrap_or(size).min(size)
     }
 
     pub(super) fn complete(&self) -> bool {
@@ -119,10 +129,40 @@ impl Entry {
         self.blocked.first()
     }
 
+    /// Whether no record of a later message may be sent, so that the order in the topics stays that of receipt.
+    pub(super) fn holds(&self) -> bool {
+        (self.held | self.again) & ROUTES != 0
+    }
+
+    /// Takes note of a refusal that keeps the message where it is.
+    pub(super) fn block(&mut self, refusal: Refusal) {
+        if let Some(slot) = refusal.slot
+            && self.may_change(slot, refusal.reason)
+        {
+            self.held |= 1 << slot;
+        }
+        self.blocked.push(refusal);
+    }
+
+    /// Whether the same record may be taken later. Routes and payloads do not change while the process runs.
+    fn may_change(&self, slot: u8, reason: Reason) -> bool {
+        // Of an oversize payload only the beginning is here: in a route's topic it would pass for the whole.
+        let cut = slot < DEAD_LETTER && self.message.oversize.is_some();
+        !cut && !matches!(reason, Reason::NoRoute | Reason::InvalidPayload)
+    }
+
+    /// What Kafka refused, and may take by now, is to do again.
+    pub(super) fn unblock(&mut self) {
+        let held = self.held;
+        self.todo |= held & !self.sent & !self.settled;
+        self.blocked
+            .retain(|refusal| refusal.slot.is_none_or(|slot| held & (1 << slot) == 0));
+    }
+
     /// Takes note of a refusal: with `dead_letter` it becomes one, else it blocks the message.
     pub(super) fn refuse(&mut self, refusal: Refusal, dead_letter: bool) {
         if !dead_letter {
-            self.blocked.push(refusal);
+            self.block(refusal);
             return;
         }
         // A message has at most 64 routes and each refuses at most once between two rewinds.
@@ -138,4 +178,26 @@ impl Entry {
         }
         self.todo |= 1_u128 << (usize::from(DEAD_LETTER) + n);
     }
+}
+
+/// The slots in a set, in ascending order.
+pub(super) fn slots(mut set: u128) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        // A set that is not empty has fewer than 128 trailing zeros.
+        #[allow(clippy::cast_possible_truncation)]
+        let slot = (set != 0).then(|| set.trailing_zeros() as u8)?;
+        set &= set - 1;
+        Some(slot)
+    })
+}
+
+/// What properties hold. Text counts twice: the payload keeps the packet that it came in, and so their first copy.
+fn property_bytes(properties: &Properties) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let pairs = properties.user.iter();
+    let user: usize = pairs
+        .map(|(name, value)| 2 * (name.len() + value.len()) + PAIR_BYTES)
+        .sum();
+    let correlation = properties.correlation_data.as_ref().map_or(0, Bytes::len);
+    user + 2 * (text(&properties.content_type) + text(&properties.response_topic)) + correlation
 }

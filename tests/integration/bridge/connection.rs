@@ -215,6 +215,65 @@ async fn kafka_with_scram_over_tls_is_reached_and_a_wrong_password_is_mended_by_
 }
 
 #[tokio::test]
+async fn credentials_that_vanish_are_named_and_end_no_connection_that_works() {
+    let options = Options {
+        user: Some(("bridge".into(), "right".into())),
+        ..Options::default()
+    };
+    let (mqtt, kafka) = (Mosquitto::start(&options).await, shared().await);
+    let dir = data_dir("credentials");
+    let [for_mqtt, for_kafka] =
+        [("mqtt", "right"), ("kafka", PASSWORD)].map(|(n, text)| write(&dir, n, text));
+    let mut config = ready_config(&mqtt, kafka).await;
+    config.mqtt.authentication = with_password("bridge", for_mqtt.clone());
+    config.kafka.bootstrap_servers = kafka.bootstrap(Listener::SaslTls);
+    config.kafka.tls = TlsFile::Verify {
+        ca_file: Some(write(&dir, "ca.crt", &kafka.authority().pem())),
+        certificate_file: None,
+        key_file: None,
+    };
+    config.kafka.authentication = AuthenticationFile::Scram {
+        mechanism: ScramMechanism::ScramSha512,
+        username: USER.into(),
+        password_file: for_kafka.clone(),
+    };
+    let mut bridge = Bridge::ready(&config).await;
+    bridge
+        .wait("to reach Kafka", |p| p.kafka.connected_since.is_some())
+        .await;
+    let login = Credentials {
+        login: Some(("bridge".into(), "right".into())),
+        tls: None,
+    };
+    let mut publisher = Publisher::connect_as(&mqtt, &login).await;
+    publisher.publish_range(3, 0..20).await;
+    for file in [&for_mqtt, &for_kafka] {
+        fs::remove_file(file).expect("removed");
+    }
+    for (component, file) in [(Component::Mqtt, &for_mqtt), (Component::Kafka, &for_kafka)] {
+        let missed = has(component, Reason::CredentialsUnreadable);
+        let progress = bridge.wait("to miss the file", missed).await;
+        let message = &progress.problem(component).expect("as waited for").message;
+        assert!(message.contains(&file.display().to_string()), "{message}");
+    }
+    publisher.publish_range(3, 20..40).await;
+    assert_eq!(audit(&config, kafka, 3, 40).await.0, PERFECT);
+    let progress = bridge
+        .wait("to have settled all", |p| p.counters.acknowledged == 120)
+        .await;
+    assert!(progress.subscribed() && progress.kafka.connected_since.is_some());
+    assert_eq!(progress.counters.connects, 1);
+    let metrics = bridge.metrics().await;
+    let restarts = "tributary_bridge_producer_restarts_total 0";
+    assert!(metrics.lines().any(|l| l == restarts), "{metrics}");
+    fs::write(&for_mqtt, "right").expect("write");
+    fs::write(&for_kafka, PASSWORD).expect("write");
+    bridge
+        .wait("to have both again", |p| p.subscribed() && p.problems.is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_bootstrap_address_that_is_not_kafka_is_named() {
     let mqtt = Mosquitto::start(&Options::default()).await;
     let http = FakeServer::start(Behaviour::Answers(Bytes::from_static(

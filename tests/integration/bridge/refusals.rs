@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use tributary::bridge::config::PayloadFormat;
 use tributary::bridge::progress::{BridgeProgress, Component, Lossless, Reason};
+use tributary::kafka::wire::{ConfigChange, TopicConfigChange};
 
 use super::setup::{
     Audit, Bridge, Publisher, audit, config, create_topics, payload, read_until, ready_config, topic_of,
@@ -207,6 +208,67 @@ async fn a_topic_with_a_small_limit_takes_small_records_and_refuses_only_large_o
         "the dead-letter topic takes it whole"
     );
     assert_eq!(progress.lossless(), Lossless::Yes);
+}
+
+#[tokio::test]
+async fn what_is_behind_a_refused_message_waits_and_follows_in_order_when_the_topic_takes_it() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    let mut config = config(&mqtt.url(), kafka.bootstrap(Listener::Plain));
+    config.dead_letter = None;
+    let topic = config.routes[0].topic.clone();
+    create_topic(&kafka.admin(), &topic, 1, &[("max.message.bytes", "20000")]).await;
+    let mut bridge = Bridge::ready(&config).await;
+    let mut publisher = Publisher::connect(&mqtt).await;
+    // Nothing that compression makes small.
+    let padding: String = noise(30_000)
+        .iter()
+        .map(|byte| char::from(b'0' + byte % 75))
+        .collect();
+    let padding = padding.replace('\\', "/");
+    let large = |n| format!("{{\"n\":{n},\"padding\":\"{padding}\"}}");
+    publisher.publish(&topic_of(0), payload(0, 0)).await;
+    publisher.publish(&topic_of(0), large(1)).await;
+    publisher.flush().await;
+    let progress = bridge
+        .wait("to name the head", |p| p.head_of_line.is_some())
+        .await;
+    let head = progress.head_of_line.expect("as waited for");
+    assert_eq!(
+        (head.reason, head.topic.as_deref()),
+        (Reason::PayloadTooLarge, Some(topic.as_str()))
+    );
+    for n in 2..20 {
+        let text = if n % 5 == 0 { large(n) } else { payload(0, n) };
+        publisher.publish(&topic_of(0), text).await;
+    }
+    publisher.flush().await;
+    bridge
+        .wait("to have them all", |p| p.in_flight.messages == 19)
+        .await;
+    let changes = [(
+        "max.message.bytes".to_owned(),
+        ConfigChange::Set("1000000".to_owned()),
+    )]
+    .into();
+    let change = TopicConfigChange {
+        topic: topic.clone(),
+        changes,
+    };
+    let results = kafka.admin().incremental_alter_configs(&[change], false).await;
+    results.expect("an answer")[&topic].clone().expect("changed");
+    let (found, _) = audit(&config, kafka, 1, 20).await;
+    assert_eq!(
+        found,
+        Audit {
+            lost: 0,
+            duplicates: 0,
+            disorder: 0
+        }
+    );
+    let progress = bridge
+        .wait("to have settled all", |p| p.counters.acknowledged == 20)
+        .await;
+    assert_eq!(progress.head_of_line, None);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use tributary::bridge::progress::{BridgeProgress, Component, Lossless, Reason};
 use super::setup::{Audit, Bridge, Publisher, audit, payload, read_until, ready_config, topic_of, v311};
 use crate::harness::kafka::{Listener, shared};
 use crate::harness::mosquitto::{Mosquitto, Options};
+use crate::harness::proxy::Proxy;
 
 const PERFECT: Audit = Audit {
     lost: 0,
@@ -71,6 +72,49 @@ async fn a_server_that_restarts_with_its_sessions_loses_nothing() {
         (progress.counters.sessions_lost, progress.lossless()),
         (0, Lossless::Yes)
     );
+}
+
+#[tokio::test]
+async fn what_a_cut_leaves_unacknowledged_comes_again_marked_as_such_and_is_not_repeated() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    let v5 = super::setup::config("mqtt://unused", kafka.bootstrap(Listener::Plain));
+    let v3 = super::setup::config("mqtt://unused", kafka.bootstrap(Listener::Plain));
+    for mut config in [v5, v311(v3)] {
+        let line = Proxy::start(mqtt.port());
+        config.mqtt.servers = vec![format!("mqtt://127.0.0.1:{}", line.port())];
+        // The topic does not exist yet: everything stays in flight.
+        let mut bridge = Bridge::ready(&config).await;
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish_range(5, 0..2).await;
+        bridge.wait("to have all", |p| p.in_flight.messages == 10).await;
+        let lost = |p: &BridgeProgress| p.mqtt.connected_since.is_none();
+        line.cut();
+        bridge.wait("to be cut off", lost).await;
+        line.mend();
+        bridge
+            .wait("to get all again", |p| p.counters.received == 20)
+            .await;
+        // And once more: settled meanwhile, they only have to be acknowledged.
+        line.cut();
+        bridge.wait("to be cut off again", lost).await;
+        super::setup::create_topics(&config, kafka).await;
+        bridge.wait("to settle all", |p| p.in_flight.messages == 0).await;
+        line.mend();
+        bridge
+            .wait("to get all again", |p| p.counters.received == 30)
+            .await;
+        assert_eq!(audit(&config, kafka, 5, 2).await.0, PERFECT);
+        let metrics = bridge.metrics().await;
+        let line = "tributary_bridge_recognised_total 20";
+        assert!(metrics.lines().any(|l| l == line), "{metrics}");
+        bridge.stop().await;
+        bridge.start_again();
+        let progress = bridge.wait("to be back", BridgeProgress::subscribed).await;
+        assert_eq!(
+            progress.counters.received, 0,
+            "the server has seen every acknowledgement"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the session is tested with: a Kafka and an MQTT server that the test plays.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,8 @@ impl Source for FakeSource {
 struct FakeDial {
     prepared: mpsc::UnboundedReceiver<Result<(FakeSource, bool), MqttError>>,
     dialled: mpsc::UnboundedSender<Instant>,
+    /// The file that cannot be used.
+    broken: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Dial for FakeDial {
@@ -130,6 +133,15 @@ impl Dial for FakeDial {
                 Ok((source, ack))
             }
         }
+    }
+
+    fn check(&self) -> Result<(), MqttError> {
+        self.broken.lock().unwrap().clone().map_or(Ok(()), |file| {
+            Err(MqttError::Unreadable {
+                file,
+                source: std::io::ErrorKind::NotFound.into(),
+            })
+        })
     }
 
     fn server(&self) -> String {
@@ -178,12 +190,16 @@ impl Server {
     }
 
     pub(super) fn publish(&self, pkid: u16, topic: &'static str, payload: &'static str) {
+        self.publish_dup(pkid, topic, payload, false);
+    }
+
+    pub(super) fn publish_dup(&self, pkid: u16, topic: &'static str, payload: &'static str, dup: bool) {
         self.send(Incoming::Publish(Message {
             topic: Topic::from(topic),
             payload: Bytes::from_static(payload.as_bytes()),
             qos: u8::from(pkid > 0),
             retain: false,
-            dup: false,
+            dup,
             pkid,
             properties: None,
             oversize: None,
@@ -199,6 +215,7 @@ pub(super) struct Bench {
     pub(super) dialled: mpsc::UnboundedReceiver<Instant>,
     pub(super) shutdown: CancellationToken,
     pub(super) files: watch::Sender<u64>,
+    pub(super) broken: Arc<Mutex<Option<PathBuf>>>,
     _way: watch::Sender<Way>,
     _view: watch::Sender<KafkaView>,
     pub(super) session: JoinHandle<()>,
@@ -217,6 +234,7 @@ impl Bench {
         let (prepare, prepared) = mpsc::unbounded_channel();
         let (dial_seen, dialled) = mpsc::unbounded_channel();
         let (files, mqtt_files) = watch::channel(0);
+        let broken = Arc::<Mutex<Option<PathBuf>>>::default();
         let (way_sender, way) = watch::channel(Err("unused".to_owned()));
         let (view_sender, view) = watch::channel(KafkaView::default());
         let shutdown = CancellationToken::new();
@@ -234,6 +252,7 @@ impl Bench {
             dialer: FakeDial {
                 prepared,
                 dialled: dial_seen,
+                broken: Arc::clone(&broken),
             },
             engine,
             sinks: Box::new(move |_| sinks.clone()),
@@ -248,6 +267,7 @@ impl Bench {
             },
             had_session: false,
             closed_young: 0,
+            unreadable: None,
             heart: watch::channel(Instant::now()).0,
         };
         let session = tokio::spawn(session.run());
@@ -258,6 +278,7 @@ impl Bench {
             dialled,
             shutdown,
             files,
+            broken,
             _way: way_sender,
             _view: view_sender,
             session,
