@@ -51,7 +51,9 @@ pub(super) fn lost_while_away(
 fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
     let first = i64::try_from(progress.mqtt.broker_dropped.as_ref()?.baseline).ok()?;
     // A smaller count is that of a broker which began anew.
-    let count = u64::try_from(first - before.broker_dropped?).ok().filter(|count| *count > 0)?;
+    let count = u64::try_from(first - before.broker_dropped?)
+        .ok()
+        .filter(|count| *count > 0)?;
     Some(Loss {
         reason: Reason::BrokerDropped,
         count,
@@ -64,7 +66,10 @@ fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
 }
 
 fn session_gone(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
-    let another = before.process_started_at.as_ref().is_some_and(|t| t.0 != progress.started_at);
+    let another = before
+        .process_started_at
+        .as_ref()
+        .is_some_and(|t| t.0 != progress.started_at);
     (another && progress.mqtt.first_session_present == Some(false)).then(|| Loss {
         reason: Reason::SessionLost,
         count: 1,

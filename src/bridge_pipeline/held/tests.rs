@@ -30,7 +30,11 @@ fn progress(started: i64, session_present: bool, dropped: Option<(u64, u64)>) ->
 }
 
 /// What is seen of a process, with the status kept as the operator keeps it.
-fn look(object: &BridgePipeline, old: &mut BridgePipelineStatus, progress: &BridgeProgress) -> Option<Reason> {
+fn look(
+    object: &BridgePipeline,
+    old: &mut BridgePipelineStatus,
+    progress: &BridgeProgress,
+) -> Option<Reason> {
     let loss = lost_while_away(object, CLIENT, progress, old);
     old.session = held(object, CLIENT, Some(progress), old);
     loss.map(|l| l.reason)
