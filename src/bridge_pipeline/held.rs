@@ -66,16 +66,17 @@ fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
 }
 
 fn session_gone(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
+    // The status has whole seconds.
     let another = before
         .process_started_at
         .as_ref()
-        .is_some_and(|t| t.0 != progress.started_at);
+        .is_some_and(|t| t.0.as_second() != progress.started_at.as_second());
     (another && progress.mqtt.first_session_present == Some(false)).then(|| Loss {
         reason: Reason::SessionLost,
         count: 1,
         message: format!(
-            "the MQTT broker no longer had the session of client ID {:?} when the bridge came back: what it held for us is \
-             gone; let it keep sessions longer, and on disk",
+            "the MQTT broker no longer had the session of client ID {:?} when the bridge came back: what it queued for us is \
+             gone. Its volume is new, it does not persist, or sessions expire too early",
             before.client_id
         ),
         last_seen: progress.started_at,

@@ -8,7 +8,7 @@ use crate::bridge::progress::{Counters, InFlight, KafkaProgress};
 const CLIENT: &str = "tributary.factory.machines";
 
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_750_000_000 + second).unwrap()
+    Timestamp::from_millisecond((1_750_000_000 + second) * 1000 + 345).unwrap()
 }
 
 /// A subscribed process that began at `started`.
@@ -37,6 +37,8 @@ fn look(
 ) -> Option<Reason> {
     let loss = lost_while_away(object, CLIENT, progress, old);
     old.session = held(object, CLIENT, Some(progress), old);
+    // As the API server keeps it: with whole seconds.
+    *old = serde_json::from_value(serde_json::to_value(&*old).unwrap()).unwrap();
     loss.map(|l| l.reason)
 }
 
