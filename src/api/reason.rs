@@ -62,7 +62,7 @@ reasons! {
     QuorumLost: "The KRaft quorum has no leader or no majority of caught-up voters.", "Bring the missing brokers back; nothing is restarted meanwhile.";
     PartitionsOffline: "Partitions have no leader.", "Bring the brokers that hold them back.";
     UnderReplicated: "Partitions have fewer in-sync replicas than replicas.", "Wait for recovery; see which broker is behind or down.";
-    TopicRefused: "Kafka refuses a topic as the spec describes it.", "See status.topics; correct the spec.";
+    TopicRefused: "Kafka refuses a topic as the EdgeCluster describes it, or a link's topic cannot be carried.", "An EdgeCluster's status.topics has Kafka's words: correct spec.topics. A link's status.refused has the reason.";
     TopicsDiffer: "Topics or settings in Kafka are not what the spec says and cannot be changed to it.", "See status.topics.";
     IdentityMissing: "Volumes exist without the identity record that belongs to them.", "Restore the ConfigMap named in the message, or remove the volumes if their data may go.";
     IdentityMismatch: "Volumes and identity record do not belong together.", "See the message; nothing is formatted or started meanwhile.";
