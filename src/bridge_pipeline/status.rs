@@ -9,9 +9,9 @@ use super::observe::Sample;
 use super::validate::{ValidatedBridge, client_id, stale_filters};
 use crate::api::{
     BridgeLag, BridgePipeline, BridgePipelineStatus, EffectiveBridgePipeline, Reason, SubscriptionStatus,
-    Verdict, condition_type,
+    Verdict,
 };
-use crate::bridge::progress::{self as bridge, BridgeProgress, Component, Lossless};
+use crate::bridge::progress::{self as bridge, BridgeProgress, Component};
 use crate::controller::{
     Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of, stands_in,
     starting_since,
@@ -95,12 +95,15 @@ pub(super) fn status(
     memory.turn_to(object);
     let old = object.status.clone().unwrap_or_default();
     let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
-    let lost = progress.map_or(0, |p| memory.sessions_lost(p));
+    let mut lost = progress.map_or(0, |p| memory.sessions_lost(p));
     let current = current(look).and(progress);
     let effective = effective(object, look, &old);
     let mut account = account(object, memory, look, current, &old);
-    if let Some(loss) = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old)) {
-        account.lossless = with_loss(account.lossless, &loss);
+    let away = current.and_then(|p| Some((p, held::lost_while_away(object, &effective.client_id, p, &old)?)));
+    if let Some((process, loss)) = away {
+        // Once: with this status the session is that of the present process.
+        lost += u64::from(loss.reason == bridge::Reason::SessionLost && process.subscribed());
+        account.lossless = lossless::with_loss(account.lossless, &loss);
     }
     let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);
     account.tell(&mut conditions);
@@ -180,7 +183,7 @@ fn account(
             connected
         },
         keeping_up: None,
-        lossless: lossless(object, progress, old),
+        lossless: lossless::lossless(object, progress, old),
     }
 }
 
@@ -357,63 +360,6 @@ fn connected(look: &Look<'_>, progress: Option<&BridgeProgress>) -> Told {
     Told::new(Some(true), Reason::Following, "connected to MQTT and Kafka")
 }
 
-/// A loss stays told until the spec changes: a pod that starts anew forgets it, the lost data do not come back.
-fn lossless(object: &BridgePipeline, progress: Option<&BridgeProgress>, old: &BridgePipelineStatus) -> Told {
-    let now = progress.map(BridgeProgress::lossless);
-    let before = old.conditions.iter().find(|c| {
-        c.type_ == condition_type::LOSSLESS
-            && c.observed_generation == object.meta().generation
-            && LOSSES.iter().any(|r| r.as_str() == c.reason)
-    });
-    let told = |status, loss: &bridge::Loss| Told::new(status, reason(loss.reason), &loss.message);
-    match (now, before) {
-        (Some(Lossless::No(loss)), _) => told(Some(false), &loss),
-        // What is surely lost outweighs what may be.
-        (Some(Lossless::Unknown(loss)), before) if before.is_none_or(|c| c.status != "False") => {
-            told(None, &loss)
-        }
-        (_, Some(before)) => {
-            let reason = LOSSES
-                .iter()
-                .copied()
-                .find(|r| r.as_str() == before.reason)
-                .unwrap_or(Reason::SessionLost);
-            let status = if before.status == "False" {
-                Some(false)
-            } else {
-                None
-            };
-            Told::new(status, reason, &before.message)
-        }
-        (Some(_), None) => Told::new(
-            Some(true),
-            Reason::NothingLost,
-            "nothing acknowledged is known to be lost",
-        ),
-        (None, None) => Told::new(None, Reason::Starting, "the bridge has not reported yet"),
-    }
-}
-
-/// With a loss of which the process itself does not know. What is surely lost outweighs what may be.
-fn with_loss(told: Told, loss: &bridge::Loss) -> Told {
-    let status = match loss.reason {
-        bridge::Reason::SessionLost => None,
-        _ => Some(false),
-    };
-    match told.status {
-        Some(false) => told,
-        None if status.is_none() && told.reason != Reason::Starting => told,
-        _ => Told::new(status, reason(loss.reason), &loss.message),
-    }
-}
-
-/// Reasons of `Lossless` that tell of a loss.
-const LOSSES: [Reason; 3] = [
-    Reason::PayloadTooLarge,
-    Reason::BrokerDroppedMessages,
-    Reason::SessionLost,
-];
-
 fn lag(progress: &BridgeProgress) -> BridgeLag {
     let in_flight = &progress.in_flight;
     BridgeLag {
@@ -506,5 +452,6 @@ const fn reason(reason: bridge::Reason) -> Reason {
     }
 }
 
+mod lossless;
 #[cfg(test)]
 mod tests;

@@ -96,15 +96,6 @@ impl Conditions {
         self.next.push(condition.clone());
     }
 
-    /// Since when `type_` has had the status it has now in the list being built.
-    #[must_use]
-    pub fn since(&self, type_: &str) -> Option<Timestamp> {
-        self.next
-            .iter()
-            .find(|c| c.type_ == type_)
-            .map(|c| c.last_transition_time.0)
-    }
-
     /// The list, in the order in which types were first set, without `Reconciling` and `Stalled` that are not True.
     #[must_use]
     pub fn finish(self) -> Vec<Condition> {

@@ -374,6 +374,30 @@ fn lost_sessions_are_counted_over_restarts_of_the_pod_but_not_those_from_before(
 }
 
 #[test]
+fn a_session_that_was_lost_while_no_bridge_ran_is_told_and_counted_once() {
+    let process = |started: i64, session_present| {
+        let mut p = progress(started + 5);
+        p.started_at = at(started);
+        p.mqtt.client_id = client_id(&object());
+        p.mqtt.first_session_present = Some(session_present);
+        p
+    };
+    let mut bridge = Watched::new();
+    let counted: Vec<u64> = [(0, false), (0, false), (50, true), (90, false), (90, false)]
+        .into_iter()
+        .map(|(started, present)| {
+            let seen = bridge.look(started + 5, &[running()], Ok(process(started, present)));
+            if started < 90 {
+                seen.expect("Lossless", "True", Reason::NothingLost);
+            }
+            seen.lost
+        })
+        .collect();
+    assert_eq!(counted, [0, 0, 0, 1, 0]);
+    bridge.expect("Lossless", "Unknown", Reason::SessionLost);
+}
+
+#[test]
 fn a_filter_no_longer_wanted_is_held_until_the_broker_confirms_its_end() {
     let mut bridge = Watched::new();
     bridge.object.status = Some(BridgePipelineStatus {

@@ -15,6 +15,7 @@ pub(crate) mod mosquitto;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod said;
 pub(crate) mod tls_server;
 pub(crate) mod tools;
 pub(crate) mod wait;

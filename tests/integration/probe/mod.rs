@@ -6,31 +6,12 @@ mod forwarder;
 mod send;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::harness::process::data_dir;
-
-/// What the program said.
-#[derive(Debug)]
-struct Said {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    #[track_caller]
-    fn expect(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "{self:?}");
-        self
-    }
-}
+use crate::harness::said::Said;
 
 /// `tributary probe …`, ready to be started.
 fn program(arguments: &str) -> Command {
@@ -42,17 +23,7 @@ fn program(arguments: &str) -> Command {
 /// Runs `tributary probe …` to its end.
 async fn probe(arguments: String) -> Said {
     let run = move || program(&arguments).output().expect("the program starts");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tokio::task::spawn_blocking(run).await.expect("no panic");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    Said {
-        status: status.code().unwrap_or(-1),
-        out: text(stdout),
-        err: text(stderr),
-    }
+    tokio::task::spawn_blocking(run).await.expect("no panic").into()
 }
 
 /// A path for a sent file that does not exist yet.

@@ -7,7 +7,7 @@ mod watching;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -17,26 +17,9 @@ use serde_json::{Value, json};
 
 use crate::harness::apiserver::ApiServer;
 use crate::harness::process::data_dir;
-
-/// What the program said.
-#[derive(Debug)]
-struct Said {
-    status: i32,
-    out: String,
-    err: String,
-}
+use crate::harness::said::Said;
 
 impl Said {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    #[track_caller]
-    fn expect(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "{self:?}");
-        self
-    }
-
     #[track_caller]
     fn shows(&self, what: &str) -> &Self {
         assert!(
@@ -113,17 +96,7 @@ impl Person {
     async fn runs(&self, binary: &Path, arguments: &str) -> Said {
         let mut command = self.program(binary, arguments);
         let run = move || command.output().expect("the program starts");
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = tokio::task::spawn_blocking(run).await.expect("no panic");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Said {
-            status: status.code().unwrap_or(-1),
-            out: text(stdout),
-            err: text(stderr),
-        }
+        tokio::task::spawn_blocking(run).await.expect("no panic").into()
     }
 
     /// `tributary status …`
