@@ -93,8 +93,6 @@ pub struct Lagging {
     pub replicas: Vec<i32>,
     /// Those in sync.
     pub in_sync: Vec<i32>,
-    /// The topic's `min.insync.replicas`; `None` if it is not known, which counts as 1.
-    pub min_in_sync: Option<usize>,
 }
 
 /// What to do now.
@@ -185,7 +183,9 @@ impl fmt::Display for Wait {
             Self::Turn(id) => write!(f, "its turn: broker {id} comes first"),
             Self::Broker(id, what) => write!(f, "broker {id}, which {what}"),
             Self::Terminating => f.write_str("its old pod to end"),
-            Self::OwnStart => f.write_str("itself: it is starting, and may be recovering its log"),
+            Self::OwnStart => f.write_str(
+                "itself: it is starting, and may be recovering its log; if you know that it does not, delete its pod",
+            ),
             Self::OwnUnknown => f.write_str("word of its pod: the node does not report"),
             Self::Kafka(why) => write!(f, "Kafka, which cannot be asked whether a restart is safe: {why}"),
             Self::Fresh => f.write_str("a fresh answer from Kafka"),
@@ -304,11 +304,10 @@ impl View<'_> {
         let serving = pod.process == Process::Serving;
         match pod.process {
             Process::Unknown => return Some(Wait::OwnUnknown),
-            Process::Starting { since } if self.now.duration_since(since) < STARTUP => {
+            // Recovery of a log has no bound, and ended half way it begins anew. With others, Kafka's word on them decides.
+            Process::Starting { since } if self.brokers == 1 || self.now.duration_since(since) < STARTUP => {
                 return Some(Wait::OwnStart);
             }
-            // Stuck: alone it serves nobody, and with others they must do without it.
-            Process::Starting { .. } if self.brokers == 1 => return None,
             Process::Starting { .. } | Process::Stopped | Process::Serving => {}
         }
         match &self.observed.kafka {
@@ -385,19 +384,13 @@ pub fn caught_up(leader: i32, voters: &BTreeMap<i32, Voter>) -> usize {
         .count()
 }
 
-/// Every partition of the broker must be fully in sync. One that cannot keep `min.insync.replicas` during any restart
-/// (replicas <= minimum) does not block for that, but its last in-sync replica is never taken away. A broker that never
-/// came to serve is in sync with nothing, and is not waited for on its own account.
+/// Every partition of the broker must be fully in sync. A broker that never came to serve is in sync with nothing, and is
+/// not waited for on its own account.
 fn replicas(id: i32, serving: bool, kafka: &KafkaState) -> Option<Wait> {
     let blocks = |p: &&Lagging| {
-        if p.replicas.len() <= 1 || !p.replicas.contains(&id) || p.in_sync.len() >= p.replicas.len() {
-            return false;
-        }
-        if !serving && !p.in_sync.contains(&id) {
-            return false;
-        }
-        let never_enough = p.min_in_sync.is_some_and(|min| p.replicas.len() <= min);
-        !never_enough || p.in_sync.as_slice() == [id]
+        let concerned =
+            p.replicas.len() > 1 && p.replicas.contains(&id) && p.in_sync.len() < p.replicas.len();
+        concerned && (serving || p.in_sync.contains(&id))
     };
     let mut blocking = kafka.lagging.iter().filter(blocks);
     let first = blocking.next()?;

@@ -8,15 +8,13 @@ use jiff::Timestamp;
 use super::super::roll::{KafkaState, Lagging, Unasked, Voter};
 use crate::api::{EdgeCluster, PartitionCounts, Reason};
 use crate::controller::{Context, Latest, ObjectKey};
-use crate::kafka::wire::{Admin, ConfigResource, LogDir, Metadata, Quorum, Topics};
+use crate::kafka::wire::{Admin, LogDir, Metadata, Quorum, Topics};
 use crate::kafka::{KafkaConnection, KafkaError};
 
 /// Interval of samples while something changes.
 const BUSY: Duration = Duration::from_secs(2);
 /// After so many busy samples in a row without a change, the usual interval is good enough.
 const PATIENCE: u32 = 60;
-/// Topics whose `min.insync.replicas` is looked up, at most.
-const LOOKED_UP: usize = 50;
 
 /// One look at Kafka.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,7 +170,6 @@ pub async fn sample(admin: &Admin, at: Timestamp) -> Sample {
         disks: disks.map(|d| fullest(&d)).unwrap_or_default(),
     };
     read_topics(&metadata, &mut facts);
-    look_up_minima(admin, &mut facts).await;
     Sample {
         at,
         result: Ok(facts),
@@ -207,7 +204,6 @@ fn read_topics(metadata: &Metadata, facts: &mut KafkaFacts) {
                     name: format!("{name}-{index}"),
                     replicas: partition.replicas.clone(),
                     in_sync: partition.isr.clone(),
-                    min_in_sync: None,
                 });
             }
         }
@@ -231,36 +227,6 @@ pub fn topics_of(metadata: &Metadata) -> BTreeMap<String, TopicFacts> {
         (name.clone(), facts)
     })
     .collect()
-}
-
-/// Adds `min.insync.replicas` where it matters. What cannot be read stays unknown, which blocks more, not less.
-async fn look_up_minima(admin: &Admin, facts: &mut KafkaFacts) {
-    let topic_of = |p: &Lagging| p.name.rsplit_once('-').map(|(topic, _)| topic.to_owned());
-    let topics: BTreeSet<String> = facts.lagging.iter().filter_map(topic_of).collect();
-    if topics.is_empty() {
-        return;
-    }
-    let resources: Vec<_> = topics
-        .into_iter()
-        .take(LOOKED_UP)
-        .map(ConfigResource::Topic)
-        .collect();
-    let Ok(configs) = admin
-        .describe_configs(&resources, Some(&["min.insync.replicas"]))
-        .await
-    else {
-        return;
-    };
-    for partition in &mut facts.lagging {
-        let Some(topic) = topic_of(partition) else {
-            continue;
-        };
-        let entries = configs
-            .get(&ConfigResource::Topic(topic))
-            .and_then(|r| r.as_ref().ok());
-        let value = entries.and_then(|e| e.get("min.insync.replicas")?.value.clone());
-        partition.min_in_sync = value.and_then(|v| v.parse().ok());
-    }
 }
 
 #[cfg(test)]
