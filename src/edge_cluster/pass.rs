@@ -259,6 +259,11 @@ impl Pass<'_> {
     }
 
     async fn volumes(&mut self) -> StepOutcome {
+        match volumes::own(self.ctx, self.cluster, &self.observed.claims).await {
+            Ok(true) => {}
+            Ok(false) => self.memory.read.forget_claims(),
+            Err(error) => return StepOutcome::Failed(error),
+        }
         let memory = &mut self.memory.volumes;
         match volumes::grow(self.ctx, self.cluster, &self.observed.claims, memory).await {
             Ok(growth) => {

@@ -1,14 +1,19 @@
-//! Growth of the brokers' volumes: `storage.size` may grow where the storage class allows it.
+//! The brokers' volume claims: `storage.size` may grow where the storage class allows it, and `storage.retain` says whether
+//! they are collected with the EdgeCluster.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use super::identity::is_conflict;
 use super::observe::Claim;
 use super::validate::ValidatedEdgeCluster;
+use crate::api::EdgeCluster;
 use crate::controller::{Context, Error, FIELD_MANAGER};
 
 /// A growth that was refused is tried again after this time.
@@ -114,6 +119,64 @@ pub async fn grow(
     )))
 }
 
+/// The owners that a claim should have, if it has others. One that belonged to an earlier object of the same name is
+/// being collected, and left alone.
+fn owners(cluster: &ValidatedEdgeCluster, claim: &Claim) -> Option<Vec<OwnerReference>> {
+    let owner = &cluster.owner;
+    let kind = EdgeCluster::kind(&());
+    let earlier = |o: &OwnerReference| o.kind == kind && o.name == owner.name && o.uid != owner.uid;
+    let owned = claim.owners.iter().any(|o| o.uid == owner.uid);
+    if claim.terminating || owned != cluster.storage.retain || claim.owners.iter().any(earlier) {
+        return None;
+    }
+    let others = claim.owners.iter().filter(|o| o.uid != owner.uid).cloned();
+    // Collected with it, not controlled by it: the StatefulSet's pods use them as they are.
+    let owner = (!owned).then(|| OwnerReference {
+        controller: None,
+        block_owner_deletion: None,
+        ..owner.clone()
+    });
+    Some(others.chain(owner).collect())
+}
+
+/// Makes the claims belong to the EdgeCluster where `storage.retain` is false, and to nobody where it is true. Yields
+/// whether all are as they should be; if not, they are to be read again.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn own(
+    ctx: &Context,
+    cluster: &ValidatedEdgeCluster,
+    claims: &BTreeMap<i32, Claim>,
+) -> Result<bool, Error> {
+    let mut settled = cluster.storage.retain || (0..cluster.brokers).all(|id| claims.contains_key(&id));
+    for claim in claims.values() {
+        let Some(owners) = owners(cluster, claim) else {
+            continue;
+        };
+        settled = false;
+        let patch = json!({ "metadata": { "resourceVersion": claim.version, "ownerReferences": owners } });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let (api, patch) = (
+            ctx.api::<PersistentVolumeClaim>(&cluster.namespace),
+            Patch::Merge(&patch),
+        );
+        let what = || format!("set the owner of volume claim {}", claim.name);
+        match ctx
+            .call(what, api.patch_metadata(&claim.name, &params, &patch))
+            .await
+        {
+            // Somebody else was faster: what it is now is read again.
+            Err(error) if !is_conflict(&error) && !error.is_gone() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(settled)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::validate::tests::{region, valid};
@@ -122,6 +185,8 @@ mod tests {
     fn claim(id: i32, requested: u64, capacity: u64) -> (i32, Claim) {
         let claim = Claim {
             name: format!("data-eu-kafka-{id}"),
+            version: Some("7".into()),
+            owners: Vec::new(),
             terminating: false,
             requested: requested << 30,
             capacity: Some(capacity << 30),
@@ -165,5 +230,40 @@ mod tests {
             unfinished(&cluster, &growing),
             Growth::Refused("data-eu-kafka-0: quota".into())
         );
+    }
+
+    #[test]
+    fn claims_belong_to_the_edge_cluster_only_where_they_may_go_with_it() {
+        let mut cluster = valid(&region());
+        let (_, mut claim) = claim(0, 10, 10);
+        let mut other = cluster.owner.clone();
+        (other.kind, other.uid) = ("Backup".into(), "b".into());
+        claim.owners = vec![other.clone()];
+        assert_eq!(owners(&cluster, &claim), None, "retained, and not ours");
+        cluster.storage.retain = false;
+        claim.owners = owners(&cluster, &claim).expect("an owner is missing");
+        assert_eq!(claim.owners[0], other);
+        assert_eq!(
+            (&claim.owners[1].uid, claim.owners[1].controller),
+            (&cluster.owner.uid, None)
+        );
+        assert_eq!(owners(&cluster, &claim), None);
+        cluster.storage.retain = true;
+        assert_eq!(owners(&cluster, &claim), Some(vec![other]));
+    }
+
+    #[test]
+    fn a_claim_that_goes_with_an_earlier_object_is_not_held_back() {
+        let mut cluster = valid(&region());
+        cluster.storage.retain = false;
+        let (_, mut claim) = claim(0, 10, 10);
+        claim.owners = vec![OwnerReference {
+            uid: "of the earlier one".into(),
+            ..cluster.owner.clone()
+        }];
+        assert_eq!(owners(&cluster, &claim), None);
+        claim.owners.clear();
+        claim.terminating = true;
+        assert_eq!(owners(&cluster, &claim), None);
     }
 }

@@ -45,11 +45,6 @@ pub fn stateful_set(
     let meta = template.metadata.get_or_insert_default();
     let annotations = meta.annotations.get_or_insert_default();
     annotations.insert(REVISION_ANNOTATION.to_owned(), revision);
-    let retention = if cluster.storage.retain {
-        "Retain"
-    } else {
-        "Delete"
-    };
     Ok(StatefulSet {
         metadata: cluster.metadata(names::base(&cluster.name)),
         spec: Some(StatefulSetSpec {
@@ -66,7 +61,9 @@ pub fn stateful_set(
                 ..LabelSelector::default()
             },
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some(retention.to_owned()),
+                // With `storage.retain: false` the claims belong to the EdgeCluster (`volumes::own`): whoever deletes
+                // the StatefulSet alone, which comes back, must not delete the data.
+                when_deleted: Some("Retain".to_owned()),
                 when_scaled: Some("Retain".to_owned()),
             }),
             volume_claim_templates: Some(vec![claim(cluster, claim_size)]),

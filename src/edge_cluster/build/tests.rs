@@ -154,19 +154,15 @@ fn pods_are_replaced_by_the_operator_only_and_start_all_at_once() {
 }
 
 #[test]
-fn volumes_stay_unless_the_spec_says_otherwise() {
-    let policy =
-        |cluster: &ValidatedEdgeCluster| set(cluster)["spec"]["persistentVolumeClaimRetentionPolicy"].clone();
-    assert_eq!(
-        policy(&one()),
-        json!({"whenDeleted": "Retain", "whenScaled": "Retain"})
-    );
+fn volumes_never_go_with_the_stateful_set_whatever_the_spec_says() {
     let mut object = factory();
-    object.spec.storage.retain = Some(false);
-    assert_eq!(
-        policy(&valid(&object)),
-        json!({"whenDeleted": "Delete", "whenScaled": "Retain"})
-    );
+    for retain in [true, false] {
+        object.spec.storage.retain = Some(retain);
+        assert_eq!(
+            set(&valid(&object))["spec"]["persistentVolumeClaimRetentionPolicy"],
+            json!({"whenDeleted": "Retain", "whenScaled": "Retain"})
+        );
+    }
 }
 
 #[test]

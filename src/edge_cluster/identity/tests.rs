@@ -30,6 +30,8 @@ fn record(cluster: &ValidatedEdgeCluster) -> FoundIdentity {
 fn claims(terminating: bool) -> BTreeMap<i32, Claim> {
     let claim = Claim {
         name: "data-munich-kafka-0".into(),
+        version: None,
+        owners: Vec::new(),
         terminating,
         requested: 1,
         capacity: Some(1),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ListParams;
 
 use super::super::build::{DATA_VOLUME, IDENTITY_KEY};
@@ -61,10 +61,14 @@ pub struct FoundRecord {
 }
 
 /// A volume claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// Its name.
     pub name: String,
+    /// The resource version that all of this was read from.
+    pub version: Option<String>,
+    /// With whom it is collected.
+    pub owners: Vec<OwnerReference>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The size asked for, bytes.
@@ -263,6 +267,8 @@ fn claim_facts(claim: PersistentVolumeClaim) -> Claim {
         .find(|c| troubled.contains(&c.type_.as_str()) && c.status == "True");
     Claim {
         name: claim.metadata.name.unwrap_or_default(),
+        version: claim.metadata.resource_version,
+        owners: claim.metadata.owner_references.unwrap_or_default(),
         terminating: claim.metadata.deletion_timestamp.is_some(),
         requested: bytes(requests.as_ref()).unwrap_or(0),
         capacity: bytes(status.capacity.as_ref()),

@@ -1,6 +1,6 @@
 //! A pod's metadata and status as facts about a broker.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 
 use super::super::build::{CONFIG_ANNOTATION, KAFKA_CONTAINER, REVISION_ANNOTATION};
@@ -11,6 +11,8 @@ use crate::broker::progress::LastWords;
 const SHOWN: usize = 300;
 /// Restarts from which a container that is not ready counts as failing rather than starting.
 const FAILING_RESTARTS: i32 = 2;
+/// A run that lasted longer than this ended for a reason of its own: one that came to nothing is part of a crash loop.
+const FAILED_RUN: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is known of a broker's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct PodFacts {
     pub host_ip: Option<String>,
     /// What Kafka's container does.
     pub process: Process,
-    /// Whether the container ended at least twice and does not serve.
+    /// Whether the container does not serve, ended at least twice, and its last run was short.
     pub failing: bool,
     /// The launcher's last words, while the container does not serve.
     pub last_words: Option<LastWords>,
@@ -63,7 +65,7 @@ pub fn pod_facts(set: &str, pod: &Pod) -> Option<(i32, PodFacts)> {
             terminating: pod.metadata.deletion_timestamp.is_some(),
             host_ip: status.host_ip.clone(),
             process,
-            failing: !serving && kafka.is_some_and(|c| c.restart_count >= FAILING_RESTARTS),
+            failing: !serving && kafka.is_some_and(crash_loops),
             last_words: ended.and_then(|e| LastWords::parse(e.message.as_deref()?)),
             trouble: if serving { None } else { trouble(&status, ended) },
             name,
@@ -92,6 +94,15 @@ fn process(status: &PodStatus, kafka: Option<&ContainerStatus>) -> Process {
 fn condition<'a>(status: &'a PodStatus, type_: &str) -> Option<(&'a str, Option<&'a str>)> {
     let found = status.conditions.iter().flatten().find(|c| c.type_ == type_)?;
     Some((&found.status, found.message.as_deref()))
+}
+
+/// Whether it ends again and again; the restart count alone is that of the pod's whole life, which may be years.
+fn crash_loops(container: &ContainerStatus) -> bool {
+    let run = last_end(container).and_then(|end| {
+        let (began, ended) = (end.started_at.as_ref()?, end.finished_at.as_ref()?);
+        Some(ended.0.duration_since(began.0))
+    });
+    container.restart_count >= FAILING_RESTARTS && run.is_none_or(|run| run <= FAILED_RUN)
 }
 
 /// How the container last ended.
@@ -247,6 +258,18 @@ mod tests {
             "Kafka's container ended with status 1: \
              org.apache.kafka.common.config.ConfigException: Invalid value x"
         );
+    }
+
+    #[test]
+    fn restarts_of_long_ago_do_not_make_a_broker_failing() {
+        let ended = |at: &str| {
+            let mut last = terminated(137, "");
+            last["terminated"]["startedAt"] = json!("2026-01-02T03:00:00Z");
+            last["terminated"]["finishedAt"] = json!(at);
+            facts(json!({"containerStatuses": [kafka(false, 5, running(), last)]})).failing
+        };
+        assert!(ended("2026-01-02T03:01:00Z"), "its last run came to nothing");
+        assert!(!ended("2026-06-02T03:00:00Z"), "it ran for months before");
     }
 
     #[test]
