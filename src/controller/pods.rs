@@ -1,11 +1,19 @@
 //! What a pod's status says, in a form that decisions can be taken on. Pure.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 
 use super::CONFIG_HASH_ANNOTATION;
 
 /// Characters of Kubernetes' own words that are passed on.
 const MAX_WORDS: usize = 300;
+/// A run of at most this length which ended by itself came to nothing.
+const FAILED_RUN: SignedDuration = SignedDuration::from_mins(1);
+/// Restarts from which such runs are a crash loop.
+const CRASH_LOOP: i32 = 2;
+
+/// The kubelet's word for a container that ends again and again.
+const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
 
 /// Where a pod stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +103,7 @@ fn state(pod: &Pod) -> PodState {
     let Some(status) = &pod.status else {
         return PodState::Starting;
     };
-    if let Some(why) = statuses(pod).find_map(waiting) {
+    if let Some(why) = statuses(pod).find_map(|c| waiting(c).or_else(|| crash_loop(c))) {
         return PodState::Failing(why);
     }
     let condition = |type_: &str| status.conditions.iter().flatten().find(|c| c.type_ == type_);
@@ -131,17 +139,34 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
         return None;
     }
     // Why it ended last time says more than that it is not started again at once.
-    let ended = |state: &ContainerState| {
-        state.terminated.as_ref().map(|t| {
-            let why = words(t.reason.as_deref().unwrap_or("ended"), t.message.as_deref());
-            format!("exit status {}, {why}", t.exit_code)
-        })
-    };
-    let last = container.last_state.as_ref().and_then(ended);
-    Some(match last {
-        Some(last) if reason == "CrashLoopBackOff" => format!("{reason}: {last}"),
+    Some(match last_end(container) {
+        Some(last) if reason == CRASH_LOOP_BACK_OFF => crashed(last),
         _ => words(reason, waiting.message.as_deref()),
     })
+}
+
+/// Why a container ends again and again, told also in the moments in which it has just ended or just begun: a back-off is
+/// not the only sign of it, and may be short.
+fn crash_loop(container: &ContainerStatus) -> Option<String> {
+    let last = last_end(container)?;
+    let run = last.finished_at.as_ref().zip(last.started_at.as_ref());
+    let short = run.is_none_or(|(end, begin)| end.0.duration_since(begin.0) <= FAILED_RUN);
+    let loops = !container.ready && container.restart_count >= CRASH_LOOP && last.exit_code != 0 && short;
+    loops.then(|| crashed(last))
+}
+
+/// How a container ended last.
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let now = container
+        .state
+        .as_ref()
+        .filter(|s: &&ContainerState| s.terminated.is_some());
+    now.or(container.last_state.as_ref())?.terminated.as_ref()
+}
+
+fn crashed(last: &ContainerStateTerminated) -> String {
+    let why = words(last.reason.as_deref().unwrap_or("ended"), last.message.as_deref());
+    format!("{CRASH_LOOP_BACK_OFF}: exit status {}, {why}", last.exit_code)
 }
 
 fn words(reason: &str, message: Option<&str>) -> String {
@@ -217,6 +242,37 @@ mod tests {
         assert_eq!(
             unschedulable.state,
             PodState::Failing("Unschedulable: 0/1 nodes are available".into())
+        );
+    }
+
+    #[test]
+    fn a_crash_loop_is_told_in_all_its_moments_until_the_container_is_ready() {
+        let end = |finished: &str| {
+            json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no config",
+                "startedAt": "2026-01-02T03:00:00Z", "finishedAt": finished}})
+        };
+        let view = |ready: bool, restarts: i32, state: Value, last: Value| {
+            let container = json!({"name": "bridge", "image": "", "imageID": "", "ready": ready,
+                "restartCount": restarts, "state": state, "lastState": last});
+            pod(&json!({"phase": "Running", "podIP": "10.0.0.9", "containerStatuses": [container]})).state
+        };
+        let told = PodState::Failing("CrashLoopBackOff: exit status 3, Error: no config".into());
+        let soon = end("2026-01-02T03:00:05Z");
+        let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
+        for state in [json!({"running": {}}), soon.clone(), back_off] {
+            assert_eq!(view(false, 2, state, soon.clone()), told);
+        }
+        let running = |ready| PodState::Running {
+            ip: "10.0.0.9".into(),
+            ready,
+        };
+        let now = || json!({"running": {}});
+        assert_eq!(view(true, 9, now(), soon.clone()), running(false), "it serves");
+        assert_eq!(view(false, 1, now(), soon), running(false), "once is no loop");
+        assert_eq!(
+            view(false, 9, now(), end("2026-01-09T03:00:05Z")),
+            running(false),
+            "it ran for a week"
         );
     }
 

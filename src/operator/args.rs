@@ -41,10 +41,10 @@ pub struct Args {
         value_name = "NAME"
     )]
     metrics_namespaces: Vec<String>,
-    /// How often Kafka and the pods' progress are read, 1s to 60s
+    /// How often Kafka and the pods' progress are read, 1s to 30s: verdicts look at the last two minutes
     #[arg(long, env = "TRIBUTARY_SAMPLE_INTERVAL", default_value = "10s", value_parser = sample_interval)]
     sample_interval: Duration,
-    /// Age at which an unchanged status is written again, 10s to 120s; readers take one older than 180s for Unknown
+    /// Age at which an unchanged status is written again, 10s to 60s; readers take one older than 180s for Unknown
     #[arg(long, env = "TRIBUTARY_STATUS_REFRESH", default_value = "60s", value_parser = status_refresh)]
     status_refresh: Duration,
     /// Objects of one kind that are reconciled at the same time, 1 to 256
@@ -108,11 +108,11 @@ fn host_name() -> Option<String> {
 }
 
 fn sample_interval(text: &str) -> Result<Duration, String> {
-    duration(text, 1, 60)
+    duration(text, 1, 30)
 }
 
 fn status_refresh(text: &str) -> Result<Duration, String> {
-    duration(text, 10, 120)
+    duration(text, 10, 60)
 }
 
 fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
@@ -166,28 +166,28 @@ mod tests {
             "--image-pull-secret=pull",
             "--metrics-namespace=monitoring",
             "--sample-interval=5s",
-            "--status-refresh=1m30s",
+            "--status-refresh=30s",
             "--concurrency=4",
         ])
         .unwrap();
         assert_eq!(options.namespaces.as_ref().unwrap().len(), 2);
         assert_eq!(options.kafka_image_of("4.3.1"), "r/kafka:4.3.1");
-        assert_eq!(options.status_refresh.as_secs(), 90);
+        assert_eq!(options.status_refresh.as_secs(), 30);
     }
 
     #[test]
     fn what_is_out_of_bounds_is_refused_with_the_bounds() {
         for flag in [
             "--sample-interval=0s",
-            "--sample-interval=5m",
+            "--sample-interval=31s",
             "--sample-interval=soon",
         ] {
-            assert!(options(&[flag]).unwrap_err().contains("give 1s to 60s"), "{flag}");
+            assert!(options(&[flag]).unwrap_err().contains("give 1s to 30s"), "{flag}");
         }
         assert!(
-            options(&["--status-refresh=180s"])
+            options(&["--status-refresh=61s"])
                 .unwrap_err()
-                .contains("give 10s to 120s")
+                .contains("give 10s to 60s")
         );
         assert!(options(&["--concurrency=0"]).is_err());
     }
