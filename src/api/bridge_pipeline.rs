@@ -30,6 +30,7 @@ use super::{CaSource, ClientTlsMode, Duration, KafkaEndpoint, SecretKeyRef, Verd
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Buffered", type_ = "integer", json_path = ".status.lag.inFlight", description = "Messages received and not yet acknowledged by Kafka"),
+    printcolumn(name = "Lossless", type_ = "string", json_path = r#".status.conditions[?(@.type=="Lossless")].status"#),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -29,6 +29,7 @@ use super::{KafkaEndpoint, Lag, Verdict};
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.offsets", description = "Source end offsets minus positions"),
     printcolumn(name = "Behind", type_ = "integer", json_path = ".status.lag.seconds", description = "Seconds behind", priority = "1"),
+    printcolumn(name = "Lossless", type_ = "string", json_path = r#".status.conditions[?(@.type=="Lossless")].status"#),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

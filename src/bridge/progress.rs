@@ -303,10 +303,15 @@ impl BridgeProgress {
 
     /// What the condition `Lossless` should say: a sure loss wins over a possible one.
     pub fn lossless(&self) -> Lossless {
+        self.lossless_after(None)
+    }
+
+    /// The same of losses after `since` (absent = of all).
+    pub fn lossless_after(&self, since: Option<Timestamp>) -> Lossless {
         let seen = |reason| {
             self.losses
                 .iter()
-                .find(|l| l.reason == reason && l.count > 0)
+                .find(|l| l.reason == reason && l.count > 0 && since.is_none_or(|since| l.last_seen > since))
                 .cloned()
         };
         seen(Reason::PayloadTooLarge)

@@ -99,11 +99,12 @@ pub(super) fn status(
     let current = current(look).and(progress);
     let effective = effective(object, look, &old);
     let mut account = account(object, memory, look, current, &old);
-    let away = current.and_then(|p| Some((p, held::lost_while_away(object, &effective.client_id, p, &old)?)));
-    if let Some((process, loss)) = away {
+    let away = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old));
+    if let Some(loss) = &away {
         // Once: with this status the session is that of the present process.
-        lost += u64::from(loss.reason == bridge::Reason::SessionLost && process.subscribed());
-        account.lossless = lossless::with_loss(account.lossless, &loss);
+        let subscribed = current.is_some_and(BridgeProgress::subscribed);
+        lost += u64::from(loss.reason == bridge::Reason::SessionLost && subscribed);
+        account.lossless = lossless::lossless(object, current, &old, Some(loss));
     }
     let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);
     account.tell(&mut conditions);
@@ -183,7 +184,7 @@ fn account(
             connected
         },
         keeping_up: None,
-        lossless: lossless::lossless(object, progress, old),
+        lossless: lossless::lossless(object, progress, old, None),
     }
 }
 

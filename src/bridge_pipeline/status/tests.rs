@@ -354,6 +354,45 @@ fn a_loss_stays_told_when_the_pod_forgets_it_until_the_spec_changes() {
 }
 
 #[test]
+fn losses_up_to_the_time_that_a_person_acknowledges_are_told_no_more() {
+    let lossy = |second, last_seen| {
+        let mut lossy = progress(second);
+        lossy.losses = vec![Loss {
+            reason: bridge::Reason::BrokerDropped,
+            count: 1,
+            message: "dropped".into(),
+            last_seen: at(last_seen),
+        }];
+        lossy
+    };
+    let acknowledge = |bridge: &mut Watched, text: String| {
+        let annotations = bridge.object.metadata.annotations.get_or_insert_default();
+        annotations.insert(lossless::ACKNOWLEDGED_ANNOTATION.to_owned(), text);
+    };
+    let mut bridge = Watched::new();
+    bridge.look(10, &[running()], Ok(lossy(10, 5)));
+    bridge.expect("Lossless", "False", Reason::BrokerDroppedMessages);
+    acknowledge(&mut bridge, "yesterday".into());
+    for second in [20, 30] {
+        bridge.look(second, &[running()], Ok(lossy(second, 5)));
+        let told = bridge.expect("Lossless", "False", Reason::BrokerDroppedMessages);
+        assert_eq!(told.matches("is not a time such as").count(), 1, "{told}");
+    }
+    acknowledge(&mut bridge, at(30).to_string());
+    bridge.look(40, &[running()], Ok(lossy(40, 5)));
+    bridge.expect("Lossless", "True", Reason::NothingLost);
+    bridge.look(50, &[running()], Ok(lossy(50, 45)));
+    bridge.expect("Lossless", "False", Reason::BrokerDroppedMessages);
+    bridge
+        .following(60)
+        .expect("Lossless", "False", Reason::BrokerDroppedMessages);
+    acknowledge(&mut bridge, at(60).to_string());
+    bridge
+        .following(70)
+        .expect("Lossless", "True", Reason::NothingLost);
+}
+
+#[test]
 fn lost_sessions_are_counted_over_restarts_of_the_pod_but_not_those_from_before() {
     let count = |started: i64, lost: u64| {
         let mut p = progress(started + 100);
