@@ -53,7 +53,7 @@ def upgraded(t):
     finally:
         for site in t.world.sites:
             release.install(t.world, site)
-    moved(t, "dev")
+    moved(t, t.world.images["tributary"].rpartition(":")[2])
     sent.stop()
     wait_condition(t.factory, "bridgepipeline", "machines", "Ready", seconds=90)
     wait_verdict(t.factory, "replicationlink", "to-eu", "InSync", seconds=120)

@@ -5,6 +5,7 @@ from typing import Dict
 
 from harness.errors import StepFailed
 from harness.process import ROOT, run
+from harness.sites import local_tag
 
 NAME = "fleet.git"
 REGISTRY = "tributary.local"
@@ -46,7 +47,7 @@ class Repository:
     def _localize(self) -> None:
         """What somebody changes who has another registry and other storage."""
         mirror = "manifests/operator-mirror/kustomization.yaml"
-        self.edit(mirror, "newName: registry.example/mirror/tributary", f"newName: {REGISTRY}/tributary, newTag: dev")
+        self.edit(mirror, "newName: registry.example/mirror/tributary", f"newName: {REGISTRY}/tributary, newTag: {local_tag()}")
         self.edit(mirror, "registry.example/mirror/kafka", f"{REGISTRY}/kafka")
         for site in ("munich", "lyon"):
             self.append(f"manifests/sites/{site}/kustomization.yaml", MOSQUITTO)

@@ -57,10 +57,12 @@ def _build(name: str, args, seen: Dict[str, str]) -> None:
     config, layers = IMAGES[name].make(args.binary or "")
     inputs = hashlib.sha256(json.dumps([ref, config, [layer.inputs(seen) for layer in layers]], sort_keys=True).encode()).hexdigest()
     listing = _manifest()
-    if os.path.exists(archive) and listing.get(os.path.basename(archive), {}).get("inputs") == inputs:
+    if os.path.exists(archive) and listing.get(os.path.basename(archive), {}).get("unique") == f"{ref}-{inputs[:12]}":
         return
-    digest = oci.write(archive, ref, config, layers)
-    listing[os.path.basename(archive)] = {"ref": ref, "digest": digest, "inputs": inputs}
+    # A second name that goes with the content: what is deployed by it is replaced when the content changes.
+    unique = f"{ref}-{inputs[:12]}"
+    digest = oci.write(archive, [ref, unique], config, layers)
+    listing[os.path.basename(archive)] = {"ref": ref, "unique": unique, "digest": digest, "inputs": inputs}
     with open(_manifest_path() + ".new", "w") as f:
         json.dump(listing, f, indent=1, sort_keys=True)
     os.replace(_manifest_path() + ".new", _manifest_path())

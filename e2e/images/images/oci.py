@@ -108,8 +108,8 @@ def digest_of(path: str) -> str:
     return total.hexdigest()
 
 
-def write(archive: str, ref: str, config: dict, layers: Sequence[Layer]) -> str:
-    """Write an image archive (atomically); returns the manifest's digest."""
+def write(archive: str, refs: Sequence[str], config: dict, layers: Sequence[Layer]) -> str:
+    """Write an archive of one image under one or more names (atomically); returns the manifest's digest."""
     blobs: Dict[str, bytes] = {}
 
     def blob(media: str, data: bytes) -> dict:
@@ -121,8 +121,9 @@ def write(archive: str, ref: str, config: dict, layers: Sequence[Layer]) -> str:
     described = {"architecture": architecture(), "os": "linux", "created": "1970-01-01T00:00:00Z", "config": config,
                  "rootfs": {"type": "layers", "diff_ids": [p["digest"] for p in parts]}}
     manifest = blob(MANIFEST, _json({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob(CONFIG, _json(described)), "layers": parts}))
-    names = {"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": ref.rpartition(":")[2]}
-    index = _json({"schemaVersion": 2, "manifests": [{**manifest, "annotations": names}]})
+    named = [{**manifest, "annotations": {"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": ref.rpartition(":")[2]}}
+             for ref in refs]
+    index = _json({"schemaVersion": 2, "manifests": named})
     with tarfile.open(archive + ".new", "w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index),
                            *((f"blobs/sha256/{n}", d) for n, d in sorted(blobs.items()))]:

@@ -2,7 +2,7 @@
 import json
 from typing import List, Sequence
 
-from .errors import NotYet
+from .errors import NotYet, StepFailed
 from .process import run
 from .sites import CHART, RELEASE, SYSTEM, Site, World
 from .ui import say
@@ -39,6 +39,18 @@ def rolled_out(site: Site, seconds: float = 120) -> None:
 def operator_pods(site: Site) -> List[dict]:
     """The operator's pods, those that are going away included."""
     return site.kube.list("pod", SYSTEM, "app.kubernetes.io/name=tributary,app.kubernetes.io/component=operator")
+
+
+def no_right_is_missing(world: World) -> None:
+    """Nothing that the operator wanted since it runs was forbidden; its former process is looked at as well."""
+    for site in world.operators:
+        for pod in operator_pods(site):
+            name = pod["metadata"]["name"]
+            for former in ([], ["--previous"]):
+                log = site.kube.run("logs", "-n", SYSTEM, name, "--tail=-1", *former, check=False).stdout
+                refused = [line for line in log.splitlines() if "orbidden" in line]
+                if refused:
+                    raise StepFailed(f"rights of the operator in {site.name}", f"{name} was refused: {refused[0][:600]}", "charts/tributary/templates/_helpers.tpl")
 
 
 def leader(site: Site) -> str:

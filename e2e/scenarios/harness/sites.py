@@ -52,9 +52,18 @@ class World:
         return [json.loads(json.dumps(o).replace(STOCK_MOSQUITTO, self.images["mosquitto"])) for o in objects]
 
 
-def local_images(tag: str = "dev") -> Dict[str, str]:
-    """References of the images that e2e/images/build makes."""
-    return {"tributary": f"tributary.local/tributary:{tag}", "kafka": "tributary.local/kafka:4.3.1",
+def local_tag() -> str:
+    """The tag that goes with the present content of our image, so that clusters which are up take a new build."""
+    try:
+        with open(os.path.join(target_dir(), "images", "manifest.json")) as f:
+            return json.load(f)["tributary.tar"]["unique"].rpartition(":")[2]
+    except (OSError, KeyError) as e:
+        raise StepFailed("images", f"there is no image of tributary: {e}", "`make images`") from e
+
+
+def local_images() -> Dict[str, str]:
+    """References of the images that e2e/images/build made."""
+    return {"tributary": f"tributary.local/tributary:{local_tag()}", "kafka": "tributary.local/kafka:4.3.1",
             "mosquitto": "tributary.local/mosquitto:2", "tools": "tributary.local/tools:1"}
 
 
@@ -72,7 +81,7 @@ def local_world() -> World:
         config = cluster_tool(f"kubeconfig of {cluster}", "kubeconfig", cluster)
         sites.append(Site(namespace, Kube(cluster, kubectl, config), namespace, cluster))
     world = World(*sites, LocalLine(FACTORY_CLUSTER, REGION_CLUSTER), local_images(),
-                  helm_image_values("tributary.local", "tributary", "kafka", "dev"), helm)
+                  helm_image_values("tributary.local", "tributary", "kafka", local_tag()), helm)
     world.operators = world.sites
     return world
 

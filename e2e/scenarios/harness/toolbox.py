@@ -37,9 +37,10 @@ def pod(world: World, site: Site) -> dict:
 
 
 def ensure(world: World, site: Site) -> None:
-    """Start it, or leave it running."""
+    """Start it, or leave it running with the program that it should have."""
     found = site.kube.get("pod", NAME, site.namespace)
-    if not found or found["status"].get("phase") != "Running":
+    images = [c["image"] for c in (found or {"spec": {}})["spec"].get("initContainers", [])]
+    if not found or found["status"].get("phase") != "Running" or images != [world.images["tributary"]]:
         site.kube.delete("pod", NAME, site.namespace)
         site.kube.apply(pod(world, site))
     site.kube.wait_pod(site.namespace, NAME, 90)
