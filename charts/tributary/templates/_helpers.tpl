@@ -80,8 +80,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 # Brokers restart one by one by deleting their pod.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
-# Volumes: found and grown. Where spec.storage.retain is false, Kubernetes removes them with the StatefulSet; the operator may not.
+  verbs: [list, watch, delete]
+# Volumes: found, grown, and given an owner. Where spec.storage.retain is false, Kubernetes removes them with it; the operator may not.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, patch]

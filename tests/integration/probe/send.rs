@@ -72,10 +72,14 @@ async fn what_is_never_acknowledged_is_written_down_as_unknown() {
     let mut sender = Process::start("probe-send", &program(&options));
     until("acknowledgements", PATIENCE, async || count(&sent, "acked") > 0).await;
     mqtt.pause();
-    let mut before = 0;
-    until("the window to fill", PATIENCE, async || {
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        std::mem::replace(&mut before, count(&sent, "acked")) == count(&sent, "acked")
+    // The sender says every few seconds where it stands: the windows are full when nothing moves between two lines.
+    until("the windows to fill", PATIENCE, async || {
+        let log = sender.log_tail();
+        let mut stands = log
+            .lines()
+            .rev()
+            .filter_map(|line| Some(line.split_once(" s  ")?.1.split_once(", ")?));
+        matches!((stands.next(), stands.next()), (Some((now, _)), Some((before, _))) if now == before)
     })
     .await;
     sender.signal("INT");

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tributary::kafka::positions::POSITIONS_TOPIC;
 use tributary::replicator::progress::StopReason;
 
@@ -49,7 +50,14 @@ async fn either_side_may_be_away_for_long() {
         replicator.get("/readyz").await.unwrap().0.contains("200"),
         "a line that is cut makes no pod unready"
     );
-    tokio::time::sleep(Duration::from_secs(20)).await; // the length of the cut is what is tested
+    // The length of the cut is what is tested: the replicator's own account of it.
+    let longer = |since: Timestamp| Timestamp::now().duration_since(since) > SignedDuration::from_secs(20);
+    replicator
+        .until("the cut to have lasted", |progress| {
+            let fault = progress.last_error.as_ref().filter(|e| e.until.is_none());
+            fault.is_some_and(|error| longer(error.since))
+        })
+        .await;
     world.target.proxy(0).mend();
     replicator.until_stored(&topic, 1, end).await;
 
