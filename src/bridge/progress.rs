@@ -92,7 +92,7 @@ pub struct SubscriptionProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerDropped {
-    /// The value seen first in this process.
+    /// The value seen first in this process; 0 once the server has begun anew.
     pub baseline: u64,
     /// The value seen last.
     pub current: u64,
