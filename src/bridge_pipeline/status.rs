@@ -102,7 +102,7 @@ pub(super) fn status(
     let away = current.and_then(|p| Some((p, held::lost_while_away(object, &effective.client_id, p, &old)?)));
     if let Some((process, loss)) = away {
         // Once: with this status the session is that of the present process.
-        lost += u64::from(loss.reason == bridge::Reason::SessionLost && process.subscribed());
+        lost += u64::from(loss.reason == bridge::Reason::SessionLost && process.holds_session());
         account.lossless = lossless::with_loss(account.lossless, &loss);
     }
     let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);

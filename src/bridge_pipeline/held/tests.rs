@@ -132,6 +132,25 @@ fn what_a_broker_had_dropped_before_it_began_anew_under_a_bridge_is_not_told_as_
 }
 
 #[test]
+fn a_session_is_held_and_its_loss_told_also_while_a_subscription_is_refused() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    let refused = |started, session_present| {
+        let mut refused = progress(started, session_present, None);
+        let mut another = refused.mqtt.subscriptions[0].clone();
+        another.filter = "office/#".into();
+        another.granted_qos = None;
+        another.refused = Some("not authorized".into());
+        refused.mqtt.subscriptions.push(another);
+        refused
+    };
+    assert_eq!(look(&object, &mut old, &refused(0, false)), None);
+    assert!(old.session.is_some());
+    for told in [Some(Reason::SessionLost), None] {
+        assert_eq!(look(&object, &mut old, &refused(100, false)), told);
+    }
+}
+
+#[test]
 fn what_was_known_stays_while_nobody_can_be_asked() {
     let (object, mut old) = (object(), BridgePipelineStatus::default());
     look(&object, &mut old, &progress(0, false, Some((0, 5))));
