@@ -136,13 +136,14 @@ fn account(
     old: &BridgePipelineStatus,
 ) -> Account {
     let connected = connected(look, progress);
-    let finding = finding(memory, look, progress);
     if let Some(sample) = look.sample {
         memory.history.push(observation(sample, progress));
     }
     if memory.history.latest().is_some_and(|o| o.reach == Reach::Up) {
         memory.was_connected = true;
     }
+    // After the look itself: what it finds to be connected is no longer on its way.
+    let finding = finding(memory, look, progress);
     let facts = Facts {
         now: look.now,
         paused: object.spec.paused == Some(true),

@@ -2,6 +2,32 @@
 
 use super::*;
 
+fn unauthorized(second: i64) -> Result<BridgeProgress, String> {
+    let mut unauthorized = progress(second);
+    unauthorized.problems = vec![problem(Component::Topic, bridge::Reason::TopicUnauthorized)];
+    Ok(unauthorized)
+}
+
+#[test]
+fn a_bridge_that_may_not_use_its_topic_is_not_ready_for_a_moment_either() {
+    let mut bridge = Watched::new();
+    for second in [10, 20] {
+        bridge.look(second, &[running()], unauthorized(second));
+        bridge.expect("Ready", "False", Reason::KafkaError);
+        bridge.expect("Stalled", "True", Reason::KafkaError);
+    }
+    // After a restart of the operator.
+    bridge.memory = Memory::default();
+    bridge.look(30, &[running()], unauthorized(30));
+    bridge.expect("Ready", "False", Reason::KafkaError);
+    // With another spec, also if it worked before.
+    bridge.following(40).expect("Ready", "True", Reason::Following);
+    bridge.object.metadata.generation = Some(4);
+    bridge.look(50, &[running()], unauthorized(50));
+    bridge.expect("Ready", "False", Reason::KafkaError);
+    bridge.following(60).expect("Ready", "True", Reason::Following);
+}
+
 #[test]
 fn a_lost_session_is_counted_once_also_while_a_subscription_is_refused_for_good() {
     let process = |started: i64| {
