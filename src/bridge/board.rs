@@ -126,8 +126,14 @@ impl Board {
             Some(before) if current < before.current => current,
             Some(before) => current - before.current,
         };
+        let baseline = match before {
+            None => current,
+            // It counts from 0 again: a baseline of its earlier life would pass for messages that it dropped.
+            Some(before) if current < before.current => 0,
+            Some(before) => before.baseline,
+        };
         progress.mqtt.broker_dropped = Some(BrokerDropped {
-            baseline: before.map_or(current, |b| b.baseline),
+            baseline,
             current,
             growth: before.map_or(0, |b| b.growth) + growth,
             observed_at: now,
@@ -206,6 +212,6 @@ mod tests {
             .collect();
         assert_eq!(growth, [0, 0, 30, 5, 2]);
         let dropped = board.snapshot().mqtt.broker_dropped.unwrap();
-        assert_eq!((dropped.baseline, dropped.current, dropped.growth), (100, 7, 37));
+        assert_eq!((dropped.baseline, dropped.current, dropped.growth), (0, 7, 37));
     }
 }

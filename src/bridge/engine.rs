@@ -199,7 +199,14 @@ impl<O: OpenSink> Engine<O> {
         };
         match judge(code, self.builder.topic(id.slot)) {
             Verdict::TooLarge => self.too_large(id, now),
-            Verdict::Refused(reason, text) => self.refused(id, reason, text),
+            // One bad record fails its whole batch with its own code: what came in company is not judged by it.
+            Verdict::Refused(reason, text) if self.is_alone(id) => {
+                self.producer.stay_single(self.window.last_number());
+                self.refused(id, reason, text);
+            }
+            Verdict::Refused(..) | Verdict::OfBatch => {
+                self.producer.take_apart(id, self.window.last_number(), now);
+            }
             Verdict::Again(reason, text) => {
                 self.trouble = Some((component(reason), reason, text));
                 self.producer.failed(Some(id), now);
@@ -248,6 +255,11 @@ impl<O: OpenSink> Engine<O> {
         }
     }
 
+    /// Whether what Kafka says of this record's batch can be about no other record.
+    fn is_alone(&self, id: RecordId) -> bool {
+        self.producer.batching().single || self.window.is_alone_underway(id)
+    }
+
     fn refused(&mut self, id: RecordId, reason: Reason, text: String) {
         let dead_letter = self.builder.dead_letter().is_some();
         let reason = if id.slot >= DEAD_LETTER {
@@ -269,7 +281,7 @@ impl<O: OpenSink> Engine<O> {
         let alone = batching.single || kept >= batching.bytes;
         if !alone {
             let last = self.window.last_number();
-            return self.producer.send_single(id, last, now);
+            return self.producer.take_apart_and_halve(id, last, now);
         }
         let topic = self.builder.topic(id.slot);
         let what = if stripped { "" } else { " with its MQTT properties" };

@@ -151,16 +151,30 @@ impl<O: OpenSink> Producer<O> {
 
     /// A record failed because its batch was too large: until `message` has left the window each goes by itself, and
     /// later batches are half as large.
-    pub fn send_single(&mut self, id: RecordId, message: u64, now: Instant) {
+    pub fn take_apart_and_halve(&mut self, id: RecordId, message: u64, now: Instant) {
+        let bytes = (self.batching.bytes / 2).max(MIN_BATCH_BYTES);
+        self.send_single(id, message, bytes, now);
+    }
+
+    /// A record failed with its batch, and which one of that is at fault is not known: until `message` has left the window
+    /// each goes by itself.
+    pub fn take_apart(&mut self, id: RecordId, message: u64, now: Instant) {
+        self.send_single(id, message, self.batching.bytes, now);
+    }
+
+    /// A record that went by itself was refused: others may be, and a batch with one of them would only be taken apart
+    /// again.
+    pub fn stay_single(&mut self, message: u64) {
+        if let Some(until) = &mut self.single_until {
+            *until = message.max(*until);
+        }
+    }
+
+    fn send_single(&mut self, id: RecordId, message: u64, bytes: usize, now: Instant) {
         self.failed.push(id);
         if !self.batching.single {
-            tracing::info!(
-                "a batch was too large for its topic: records go one by one until the backlog is through"
-            );
-            self.batching = Batching {
-                single: true,
-                bytes: (self.batching.bytes / 2).max(MIN_BATCH_BYTES),
-            };
+            tracing::info!("Kafka refused a batch: records go one by one until the backlog is through");
+            self.batching = Batching { single: true, bytes };
             self.single_until = Some(message);
         }
         if self.state == State::Open {
@@ -348,7 +362,7 @@ mod tests {
     fn after_a_batch_that_was_too_large_each_record_goes_alone_until_the_backlog_is_through() {
         let now = Instant::now();
         let mut producer = open(now);
-        producer.send_single(ID, 5, now);
+        producer.take_apart_and_halve(ID, 5, now);
         assert_eq!(producer.tick(now, || 1, 0), Turn::Rewind(vec![ID]));
         assert_eq!(producer.tick(now, || 0, 0), Turn::Opened);
         assert_eq!(
@@ -373,9 +387,31 @@ mod tests {
         );
         for _ in 0..10 {
             producer.batching.single = false;
-            producer.send_single(ID, 0, now);
+            producer.take_apart_and_halve(ID, 0, now);
         }
         assert_eq!(producer.batching.bytes, MIN_BATCH_BYTES);
+    }
+
+    #[test]
+    fn a_batch_that_was_refused_is_taken_apart_and_later_ones_stay_as_large() {
+        let now = Instant::now();
+        let mut producer = open(now);
+        producer.take_apart(ID, 5, now);
+        producer.tick(now, || 1, 0);
+        producer.tick(now, || 0, 0);
+        let single = |single| Batching {
+            single,
+            bytes: BATCH_BYTES,
+        };
+        assert_eq!(producer.batching(), single(true));
+        producer.stay_single(8);
+        producer.stay_single(7);
+        producer.tick(now, || 0, 8);
+        assert!(producer.is_open(), "refusals go on");
+        for _ in 0..3 {
+            producer.tick(now, || 0, 9);
+        }
+        assert_eq!(producer.batching(), single(false));
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub struct SubscriptionProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerDropped {
-    /// The value seen first in this process.
+    /// The value seen first in this process; 0 once the server has begun anew.
     pub baseline: u64,
     /// The value seen last.
     pub current: u64,
@@ -288,6 +288,11 @@ pub enum Lossless {
 }
 
 impl BridgeProgress {
+    /// Whether the session at the server is this process's: connected, whatever becomes of its subscriptions.
+    pub fn holds_session(&self) -> bool {
+        self.mqtt.connected_since.is_some() && self.mqtt.first_session_present.is_some()
+    }
+
     /// Whether every subscription is granted with the QoS asked for, in the connection that stands.
     pub fn subscribed(&self) -> bool {
         let granted = |s: &SubscriptionProgress| s.granted_qos.is_some_and(|qos| qos >= s.requested_qos);
@@ -389,6 +394,17 @@ mod tests {
         assert!(!progress.subscribed());
         progress.mqtt.subscriptions.clear();
         assert!(!progress.subscribed());
+    }
+
+    #[test]
+    fn a_session_is_held_from_the_first_connect_on_while_the_connection_stands() {
+        let mut progress = progress();
+        assert!(!progress.holds_session());
+        progress.mqtt.connected_since = Some(progress.observed_at);
+        progress.mqtt.first_session_present = Some(false);
+        assert!(progress.holds_session() && !progress.subscribed());
+        progress.mqtt.connected_since = None;
+        assert!(!progress.holds_session());
     }
 
     #[test]

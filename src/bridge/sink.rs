@@ -94,7 +94,7 @@ pub trait OpenSink {
 /// How records are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batching {
-    /// Each record by itself: then a "too large" is about that record alone.
+    /// Each record by itself: then what Kafka refuses is that record.
     pub single: bool,
     /// Bytes of a batch, uncompressed.
     pub bytes: usize,

@@ -7,6 +7,7 @@ use super::config::{MqttConfig, SubscriptionConfig};
 use super::progress::{Reason, SubscriptionProgress};
 use crate::mqtt::Source;
 use crate::mqtt::error::MqttError;
+use crate::mqtt::packet::Subscription;
 
 /// Where mosquitto says how many messages it has dropped.
 pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
@@ -59,7 +60,13 @@ impl Subscribing {
         }
         let all: Vec<usize> = (0..this.wanted.len()).collect();
         this.ask(&all, source)?;
-        let pkid = source.subscribe(&[(DROPPED_TOPIC, 0)])?;
+        // Also in a session that has it: the count as it is now tells what was dropped while no bridge was connected.
+        let dropped = Subscription {
+            filter: DROPPED_TOPIC,
+            qos: 0,
+            stored_again: true,
+        };
+        let pkid = source.subscribe(&[dropped])?;
         this.asked.insert(pkid, Asked::Dropped);
         Ok(this)
     }
@@ -67,7 +74,14 @@ impl Subscribing {
     fn ask(&mut self, which: &[usize], source: &mut impl Source) -> Result<(), MqttError> {
         for part in which.chunks(FILTERS_PER_PACKET) {
             let filters = part.iter().filter_map(|i| self.wanted.get(*i));
-            let filters: Vec<(&str, u8)> = filters.map(|s| (s.filter.as_str(), s.qos)).collect();
+            // What the session has already brings no stored messages a second time.
+            let filters: Vec<_> = filters
+                .map(|s| Subscription {
+                    filter: &s.filter,
+                    qos: s.qos,
+                    stored_again: false,
+                })
+                .collect();
             let pkid = source.subscribe(&filters)?;
             self.asked.insert(pkid, Asked::Subscribe(part.to_vec()));
         }

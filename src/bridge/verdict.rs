@@ -12,8 +12,10 @@ use super::progress::Reason;
 pub enum Verdict {
     /// It, or the batch that it was in, is larger than the topic takes.
     TooLarge,
-    /// This record will never be taken.
+    /// This record will never be taken; or, if it was not alone in its batch, perhaps another one of that.
     Refused(Reason, String),
+    /// Another record of its batch is at fault.
+    OfBatch,
     /// Send it again, in order, with a new producer.
     Again(Reason, String),
 }
@@ -32,9 +34,11 @@ pub fn judge(code: Code, topic: &str) -> Verdict {
         Code::InvalidTimestamp => Verdict::Refused(
             Reason::RecordRefused,
             format!(
-                "topic {topic:?} refuses the record's timestamp: {text}; compare the clocks, see message.timestamp.after.max.ms"
+                "topic {topic:?} refuses the record's timestamp: {text}; compare the clocks, see \
+                 message.timestamp.before.max.ms and message.timestamp.after.max.ms"
             ),
         ),
+        Code::InvalidDifferentRecord => Verdict::OfBatch,
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
         | Code::UnknownPartition
@@ -83,6 +87,7 @@ mod tests {
         for code in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge] {
             assert_eq!(judge(code, "t"), Verdict::TooLarge);
         }
+        assert_eq!(judge(Code::InvalidDifferentRecord, "t"), Verdict::OfBatch);
     }
 
     #[test]

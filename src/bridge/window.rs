@@ -326,6 +326,14 @@ impl Window {
         self.entries.iter().map(|e| e.sent.count_ones() as usize).sum()
     }
 
+    /// Whether no other record is with the producer.
+    pub fn is_alone_underway(&self, id: RecordId) -> bool {
+        self.entries.iter().zip(self.base..).all(|(entry, message)| {
+            let own = if message == id.message { 1 << id.slot } else { 0 };
+            entry.sent & !own == 0
+        })
+    }
+
     /// Takes the oldest message out, if it is complete.
     pub fn release(&mut self) -> Option<Released> {
         if let Some(released) = self.at_once.pop_front() {

@@ -15,7 +15,7 @@ fn before<'a>(
     old.session.as_ref().filter(same)
 }
 
-/// What the next status says of the session: as the process that is subscribed knows it, else as it was.
+/// What the next status says of the session: as the process that holds it knows it, else as it was.
 pub(super) fn held(
     object: &BridgePipeline,
     client_id: &str,
@@ -23,7 +23,7 @@ pub(super) fn held(
     old: &BridgePipelineStatus,
 ) -> Option<HeldSession> {
     let before = before(object, client_id, old);
-    let Some(progress) = progress.filter(|p| p.subscribed() && p.mqtt.client_id == client_id) else {
+    let Some(progress) = progress.filter(|p| p.holds_session() && p.mqtt.client_id == client_id) else {
         return before.cloned();
     };
     let dropped = progress.mqtt.broker_dropped.as_ref();

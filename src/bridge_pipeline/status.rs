@@ -102,8 +102,8 @@ pub(super) fn status(
     let away = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old));
     if let Some(loss) = &away {
         // Once: with this status the session is that of the present process.
-        let subscribed = current.is_some_and(BridgeProgress::subscribed);
-        lost += u64::from(loss.reason == bridge::Reason::SessionLost && subscribed);
+        let holds = current.is_some_and(BridgeProgress::holds_session);
+        lost += u64::from(loss.reason == bridge::Reason::SessionLost && holds);
         account.lossless = lossless::lossless(object, current, &old, Some(loss));
     }
     let mut conditions = Conditions::new(&old.conditions, object.meta().generation, look.now);
@@ -137,13 +137,14 @@ fn account(
     old: &BridgePipelineStatus,
 ) -> Account {
     let connected = connected(look, progress);
-    let finding = finding(memory, look, progress);
     if let Some(sample) = look.sample {
         memory.history.push(observation(sample, progress));
     }
     if memory.history.latest().is_some_and(|o| o.reach == Reach::Up) {
         memory.was_connected = true;
     }
+    // After the look itself: what it finds to be connected is no longer on its way.
+    let finding = finding(memory, look, progress);
     let facts = Facts {
         now: look.now,
         paused: object.spec.paused == Some(true),

@@ -9,7 +9,7 @@ use super::Kind;
 use super::cache::{Scope, Trigger};
 use crate::api::{
     BridgePipeline, BridgePipelineStatus, EdgeCluster, EdgeClusterStatus, Lag, ReplicationLink,
-    ReplicationLinkStatus, Verdict,
+    ReplicationLinkStatus, Verdict, condition_type,
 };
 
 macro_rules! kind {
@@ -86,14 +86,19 @@ fn edge_cluster_at_rest(mut status: EdgeClusterStatus) -> EdgeClusterStatus {
     status
 }
 
-/// What is in flight moves with every message; it is news only while the bridge is not in sync. What the broker dropped is
-/// news as a condition.
+/// What is in flight moves with every message; it is news only while the bridge is not in sync. That something is lost is
+/// news as a condition; the counts in its text grow with every look.
 fn bridge_at_rest(mut status: BridgePipelineStatus) -> BridgePipelineStatus {
     if let Some(lag) = &mut status.lag {
         lag.oldest_seconds = None;
     }
     if let Some(session) = &mut status.session {
         session.broker_dropped = None;
+    }
+    for condition in &mut status.conditions {
+        if condition.type_ == condition_type::LOSSLESS {
+            condition.message.clear();
+        }
     }
     if status.verdict == Some(Verdict::InSync) {
         status.lag = None;
@@ -141,6 +146,44 @@ mod tests {
 
     fn same(a: &ReplicationLinkStatus, b: &ReplicationLinkStatus) -> bool {
         ReplicationLink::at_rest(a) == ReplicationLink::at_rest(b)
+    }
+
+    fn lossy(status: &str, reason: &str, message: &str) -> BridgePipelineStatus {
+        let condition = |type_: &str, status: &str, reason: &str, message: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: Some(1),
+        };
+        let conditions = vec![
+            condition(condition_type::READY, "True", "Following", "subscribed"),
+            condition(condition_type::LOSSLESS, status, reason, message),
+        ];
+        BridgePipelineStatus {
+            conditions,
+            ..BridgePipelineStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_loss_is_news_of_a_bridge_and_the_growing_count_in_its_text_is_not() {
+        let rest = |status: &BridgePipelineStatus| BridgePipeline::at_rest(status);
+        let ten = lossy("False", "BrokerDroppedMessages", "dropped 10 messages");
+        assert_eq!(
+            rest(&ten),
+            rest(&lossy("False", "BrokerDroppedMessages", "dropped 90 messages"))
+        );
+        for other in [
+            lossy("True", "NothingLost", "dropped 10 messages"),
+            lossy("False", "PayloadTooLarge", "dropped 10 messages"),
+        ] {
+            assert_ne!(rest(&ten), rest(&other));
+        }
+        let mut told_otherwise = ten.clone();
+        told_otherwise.conditions[0].message = "subscribed: 2 filters".to_owned();
+        assert_ne!(rest(&ten), rest(&told_otherwise), "other texts count");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use rumqttc_v5::mqttbytes as v5bytes;
 use rumqttc_v5::mqttbytes::v5;
 
 use super::endpoint::Protocol;
-use super::packet::{Accepted, ConnAck, Connect, Incoming, Message, Properties, Publish, Refusal, Topic};
+use super::packet::{
+    Accepted, ConnAck, Connect, Incoming, Message, Properties, Publish, Refusal, Subscription, Topic,
+};
 
 /// The codec of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,16 +101,21 @@ impl Codec {
     ///
     /// # Errors
     /// When a field is too long for the protocol.
-    pub fn subscribe(self, pkid: u16, filters: &[(&str, u8)], out: &mut BytesMut) -> Result<(), CodecError> {
+    pub fn subscribe(
+        self,
+        pkid: u16,
+        filters: &[Subscription<'_>],
+        out: &mut BytesMut,
+    ) -> Result<(), CodecError> {
         match self.0 {
             Protocol::V311 => {
-                let filters = filters.iter().map(|(path, qos)| {
-                    let qos = if *qos == 0 {
+                let filters = filters.iter().map(|wanted| {
+                    let qos = if wanted.qos == 0 {
                         v4bytes::QoS::AtMostOnce
                     } else {
                         v4bytes::QoS::AtLeastOnce
                     };
-                    v4::SubscribeFilter::new((*path).to_owned(), qos)
+                    v4::SubscribeFilter::new(wanted.filter.to_owned(), qos)
                 });
                 let packet = v4::Subscribe {
                     pkid,
@@ -117,17 +124,20 @@ impl Codec {
                 v4::Packet::Subscribe(packet).write(out, usize::MAX)?;
             }
             Protocol::V5 => {
-                let filters = filters.iter().map(|(path, qos)| {
-                    let qos = if *qos == 0 {
+                let filters = filters.iter().map(|wanted| {
+                    let qos = if wanted.qos == 0 {
                         v5bytes::QoS::AtMostOnce
                     } else {
                         v5bytes::QoS::AtLeastOnce
                     };
-                    let mut filter = v5::SubscribeFilter::new(*path, qos);
+                    let mut filter = v5::SubscribeFilter::new(wanted.filter, qos);
                     // The retain flag as the publisher set it: without it every message looks fresh.
                     filter.preserve_retain = true;
-                    // A subscription that the session has already brings no stored messages a second time.
-                    filter.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
+                    filter.retain_forward_rule = if wanted.stored_again {
+                        v5::RetainForwardRule::OnEverySubscribe
+                    } else {
+                        v5::RetainForwardRule::OnNewSubscribe
+                    };
                     filter
                 });
                 let packet = v5::Subscribe {

@@ -16,7 +16,7 @@ use super::credentials::Credentials;
 use super::endpoint::{Protocol, ServerAddress};
 use super::error::MqttError;
 use super::framing::Framing;
-use super::packet::{ConnAck, Connect, Incoming, Publish};
+use super::packet::{ConnAck, Connect, Incoming, Publish, Subscription};
 use super::transport::{self, Stream};
 use super::{Sink, Source};
 
@@ -332,7 +332,7 @@ impl Source for Connection {
         Codec::puback(pkid, &mut self.out);
     }
 
-    fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, MqttError> {
+    fn subscribe(&mut self, filters: &[Subscription<'_>]) -> Result<u16, MqttError> {
         let pkid = self.pkid();
         self.codec
             .subscribe(pkid, filters, &mut self.out)

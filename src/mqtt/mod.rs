@@ -19,7 +19,7 @@ pub mod transport;
 use std::future::Future;
 
 use error::MqttError;
-use packet::{Incoming, Publish};
+use packet::{Incoming, Publish, Subscription};
 
 /// A connected session that messages are sent over. What the server answers comes out of [`Source::next`].
 pub trait Sink: Source {
@@ -54,7 +54,7 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// When the packet cannot be encoded.
-    fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, MqttError>;
+    fn subscribe(&mut self, filters: &[Subscription<'_>]) -> Result<u16, MqttError>;
 
     /// Queues an UNSUBSCRIBE and returns its packet ID.
     ///

@@ -43,6 +43,18 @@ pub enum Incoming {
     },
 }
 
+/// A filter to subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription<'a> {
+    /// The filter.
+    pub filter: &'a str,
+    /// The QoS asked for.
+    pub qos: u8,
+    /// Whether stored (retained) messages shall come also if the session has the subscription already. A 3.1.1 server
+    /// always sends them.
+    pub stored_again: bool,
+}
+
 /// What a server did with a message that it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {

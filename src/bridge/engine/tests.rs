@@ -133,6 +133,17 @@ impl Bench {
         (topic, payload, headers)
     }
 
+    /// Refuses the batch that is with the producer with these codes, and lets the next one be sent record by record.
+    fn refuse_batch(&mut self, codes: &[Code]) {
+        for code in codes {
+            self.report(Err(*code));
+        }
+        for _ in 0..2 {
+            self.pass(Duration::ZERO);
+        }
+        assert!(self.kafka.0.lock().unwrap().opened.last().unwrap().single);
+    }
+
     fn with_producer(&self) -> usize {
         self.kafka.0.lock().unwrap().sent.len()
     }

@@ -3,6 +3,8 @@ use serde_json::json;
 
 use super::super::tests::object;
 use super::*;
+use crate::bridge::board::Board;
+use crate::bridge::config::tests::example;
 use crate::bridge::progress::{Counters, InFlight, KafkaProgress};
 
 const CLIENT: &str = "tributary.factory.machines";
@@ -104,6 +106,48 @@ fn a_broker_that_began_anew_has_dropped_nothing_of_ours() {
     let (object, mut old) = (object(), BridgePipelineStatus::default());
     look(&object, &mut old, &progress(0, false, Some((3, 5))));
     assert_eq!(look(&object, &mut old, &progress(100, true, Some((0, 0)))), None);
+}
+
+#[test]
+fn what_a_broker_had_dropped_before_it_began_anew_under_a_bridge_is_not_told_as_lost_since() {
+    let board = Board::new(&example(), "h".into());
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    for count in [100, 130, 0, 0, 2] {
+        board.broker_dropped(count);
+        let mut process = progress(0, true, None);
+        process.mqtt.broker_dropped = board.snapshot().mqtt.broker_dropped;
+        for _ in 0..2 {
+            assert_eq!(look(&object, &mut old, &process), None, "{count}");
+        }
+        assert_eq!(
+            old.session.as_ref().unwrap().broker_dropped,
+            Some(count.cast_signed())
+        );
+    }
+    // A later process is measured by the new count.
+    assert_eq!(
+        look(&object, &mut old, &progress(100, true, Some((9, 9)))),
+        Some(Reason::BrokerDropped)
+    );
+}
+
+#[test]
+fn a_session_is_held_and_its_loss_told_also_while_a_subscription_is_refused() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    let refused = |started, session_present| {
+        let mut refused = progress(started, session_present, None);
+        let mut another = refused.mqtt.subscriptions[0].clone();
+        another.filter = "office/#".into();
+        another.granted_qos = None;
+        another.refused = Some("not authorized".into());
+        refused.mqtt.subscriptions.push(another);
+        refused
+    };
+    assert_eq!(look(&object, &mut old, &refused(0, false)), None);
+    assert!(old.session.is_some());
+    for told in [Some(Reason::SessionLost), None] {
+        assert_eq!(look(&object, &mut old, &refused(100, false)), told);
+    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+mod refused;
+
 use super::super::tests::{object, validated};
 use super::*;
 use crate::bridge::progress::{

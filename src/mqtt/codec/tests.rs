@@ -56,7 +56,12 @@ fn connect_asks_for_the_session_and_bounds_what_is_in_flight() {
 fn subscribe_and_unsubscribe_carry_every_filter() {
     for codec in BOTH {
         let mut bytes = BytesMut::new();
-        codec.subscribe(7, &[("a/+", 1), ("b/#", 0)], &mut bytes).unwrap();
+        let wanted = [("a/+", 1, false), ("b/#", 0, true)].map(|(filter, qos, stored_again)| Subscription {
+            filter,
+            qos,
+            stored_again,
+        });
+        codec.subscribe(7, &wanted, &mut bytes).unwrap();
         codec.unsubscribe(8, &["old/#"], &mut bytes).unwrap();
         match codec.0 {
             Protocol::V311 => {
@@ -71,16 +76,14 @@ fn subscribe_and_unsubscribe_carry_every_filter() {
                 assert_eq!((u.pkid, u.topics), (8, vec!["old/#".to_owned()]));
             }
             Protocol::V5 => {
+                use v5::RetainForwardRule::{OnEverySubscribe, OnNewSubscribe};
                 let v5::Packet::Subscribe(s) = v5::Packet::read(&mut bytes, None).unwrap() else {
                     panic!()
                 };
                 let filters: Vec<_> = s.filters.iter().map(|f| (f.path.as_str(), f.qos as u8)).collect();
                 assert_eq!((s.pkid, filters), (7, vec![("a/+", 1), ("b/#", 0)]));
-                assert!(
-                    s.filters
-                        .iter()
-                        .all(|f| f.retain_forward_rule == v5::RetainForwardRule::OnNewSubscribe)
-                );
+                let stored: Vec<_> = s.filters.iter().map(|f| &f.retain_forward_rule).collect();
+                assert_eq!(stored, [&OnNewSubscribe, &OnEverySubscribe]);
                 let v5::Packet::Unsubscribe(u) = v5::Packet::read(&mut bytes, None).unwrap() else {
                     panic!()
                 };

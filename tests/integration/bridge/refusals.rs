@@ -6,7 +6,7 @@ use tributary::bridge::progress::{BridgeProgress, Component, Lossless, Reason};
 use tributary::kafka::wire::{ConfigChange, TopicConfigChange};
 
 use super::setup::{
-    Audit, Bridge, Publisher, audit, config, create_topics, payload, read_until, ready_config, topic_of,
+    Audit, Bridge, Publisher, Seen, audit, config, create_topics, payload, read_until, ready_config, topic_of,
 };
 use crate::harness::client::{create_topic, delete_topic};
 use crate::harness::kafka::{Listener, shared};
@@ -208,6 +208,44 @@ async fn a_topic_with_a_small_limit_takes_small_records_and_refuses_only_large_o
         "the dead-letter topic takes it whole"
     );
     assert_eq!(progress.lossless(), Lossless::Yes);
+}
+
+#[tokio::test]
+async fn of_a_batch_with_one_bad_record_only_that_one_is_a_dead_letter() {
+    let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
+    let config = config(&mqtt.url(), kafka.bootstrap(Listener::Plain));
+    let dead_letters = config.dead_letter.as_ref().expect("set").topic.clone();
+    create_topic(&kafka.admin(), &dead_letters, 1, &[]).await;
+    let mut bridge = Bridge::ready(&config).await;
+    let mut publisher = Publisher::connect(&mqtt).await;
+    publisher.publish(&topic_of(0), payload(0, 0)).await;
+    publisher.flush().await;
+    // Its topic is not there yet. When it comes, the first message is too old for it and those behind it are not.
+    let old = |p: &BridgeProgress| p.in_flight.oldest_age_seconds.is_some_and(|age| age > 21.0);
+    bridge.wait("to have an old message", old).await;
+    publisher.publish_range(1, 1..20).await;
+    bridge
+        .wait("to have them all", |p| p.in_flight.messages == 20)
+        .await;
+    let limit = [("message.timestamp.before.max.ms", "20000")];
+    create_topic(&kafka.admin(), &config.routes[0].topic, 1, &limit).await;
+    let progress = bridge
+        .wait("to have settled all", |p| p.counters.acknowledged == 20)
+        .await;
+    assert_eq!(
+        (progress.counters.records, progress.counters.dead_lettered),
+        (20, 1)
+    );
+    let dead = read_until(kafka.connection(Listener::Plain), &dead_letters, |seen| {
+        !seen.is_empty()
+    })
+    .await;
+    assert_eq!((dead.len(), dead[0].text()), (1, payload(0, 0)));
+    assert_eq!(dead[0].headers["tributary.reason"], "RecordRefused");
+    let topic = &config.routes[0].topic;
+    let seen = read_until(kafka.connection(Listener::Plain), topic, |seen| seen.len() >= 19).await;
+    let texts: Vec<_> = seen.iter().map(Seen::text).collect();
+    assert_eq!(texts, (1..20).map(|n| payload(0, n)).collect::<Vec<_>>());
 }
 
 #[tokio::test]

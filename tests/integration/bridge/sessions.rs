@@ -255,6 +255,42 @@ async fn messages_that_the_server_drops_are_seen() {
 }
 
 #[tokio::test]
+async fn what_the_server_drops_while_the_bridge_is_away_is_in_the_first_count_that_it_reads_again() {
+    let options = Options {
+        config: vec![
+            "max_inflight_messages 10".into(),
+            "max_queued_messages 10".into(),
+            "sys_interval 1".into(),
+        ],
+        ..Options::default()
+    };
+    let kafka = shared().await;
+    for v5 in [true, false] {
+        let mqtt = Mosquitto::start(&options).await;
+        let ready = async || {
+            let config = ready_config(&mqtt, kafka).await;
+            if v5 { config } else { v311(config) }
+        };
+        let counts = |p: &BridgeProgress| p.mqtt.broker_dropped.is_some();
+        let mut bridge = Bridge::ready(&ready().await).await;
+        let mut witness = Bridge::ready(&ready().await).await;
+        let known = bridge.wait("to have read the count", counts).await;
+        let known = known.mqtt.broker_dropped.expect("as waited for").current;
+        bridge.stop().await;
+        let mut publisher = Publisher::connect(&mqtt).await;
+        publisher.publish_range(1, 0..100).await;
+        // The server has told it, and tells no other count from now on.
+        let more = |p: &BridgeProgress| p.mqtt.broker_dropped.is_some_and(|d| d.current > known);
+        witness.wait("to see it grow", more).await;
+        bridge.start_again();
+        let progress = bridge.wait("to have read the count again", counts).await;
+        assert_eq!(progress.mqtt.first_session_present, Some(true));
+        let dropped = progress.mqtt.broker_dropped.expect("as waited for");
+        assert!(dropped.baseline > known, "{dropped:?}, and {known} before");
+    }
+}
+
+#[tokio::test]
 async fn two_bridges_with_one_client_id_are_told_so() {
     let (mqtt, kafka) = (Mosquitto::start(&Options::default()).await, shared().await);
     for config in [

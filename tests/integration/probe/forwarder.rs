@@ -14,7 +14,7 @@ use tributary::mqtt::Source as _;
 use tributary::mqtt::connection::{Connection, SessionOptions};
 use tributary::mqtt::credentials::Credentials;
 use tributary::mqtt::endpoint::{Protocol, ServerAddress};
-use tributary::mqtt::packet::{Incoming, Message};
+use tributary::mqtt::packet::{Incoming, Message, Subscription};
 
 use crate::harness::client::producer;
 use crate::harness::wait::eventually;
@@ -69,7 +69,12 @@ impl Forwarder {
         let (mut connection, _) = Connection::open(&server, &options, &credentials)
             .await
             .expect("a connection");
-        connection.subscribe(&[("#", 1)]).expect("a subscription");
+        let everything = Subscription {
+            filter: "#",
+            qos: 1,
+            stored_again: false,
+        };
+        connection.subscribe(&[everything]).expect("a subscription");
         let granted = connection.next(true).await.expect("an answer");
         assert!(matches!(granted, Incoming::SubAck { .. }), "{granted:?}");
         let taken = Arc::new(AtomicU64::new(0));

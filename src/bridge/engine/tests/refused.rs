@@ -87,6 +87,7 @@ fn when_the_cause_is_mended_everything_that_was_refused_follows_at_once_and_in_o
     for pkid in 1..=50 {
         bench.accept(pkid, &pkid.to_string());
     }
+    bench.refuse_batch(&[Code::InvalidRecord; 50]);
     // The topic refuses them all but two, which were underway behind the first.
     for pkid in 1..=50 {
         bench.report(if [7, 8].contains(&pkid) {
@@ -116,6 +117,82 @@ fn when_the_cause_is_mended_everything_that_was_refused_follows_at_once_and_in_o
     assert_eq!(payloads, expected);
     assert_eq!(bench.acks, (1..=51).collect::<Vec<_>>());
     assert_eq!(bench.problem(Component::Topic), None);
+}
+
+#[test]
+fn one_bad_record_of_a_batch_is_found_by_itself_and_the_others_arrive_in_order() {
+    let different = Code::InvalidDifferentRecord;
+    // With one at fault all have its code, with several the others have one that says so.
+    for codes in [
+        [Code::InvalidTimestamp; 4],
+        [different, Code::InvalidRecord, different, Code::InvalidRecord],
+    ] {
+        let mut bench = Bench::new(|_| {});
+        for pkid in 1..=4 {
+            bench.accept(pkid, &pkid.to_string());
+        }
+        bench.refuse_batch(&codes);
+        assert_eq!(
+            bench.problem(Component::Topic),
+            None,
+            "nothing is known to be wrong"
+        );
+        assert!(bench.acks.is_empty());
+        let outcomes = [Ok(()), Err(Code::InvalidTimestamp), Ok(()), Ok(())];
+        let sent: Vec<_> = outcomes.map(|outcome| bench.report(outcome)).into();
+        assert!(sent.iter().all(|(topic, ..)| topic == "telemetry"), "{sent:?}");
+        let payloads: Vec<_> = sent.iter().map(|(_, payload, _)| &payload[..]).collect();
+        assert_eq!(payloads, [b"1", b"2", b"3", b"4"]);
+        assert_eq!(bench.acks, [1], "its dead letter is still to arrive");
+        let (topic, payload, headers) = bench.report(Ok(()));
+        assert_eq!((topic.as_str(), &payload[..]), ("telemetry-dead", &b"2"[..]));
+        assert!(
+            headers.contains(&"tributary.reason=RecordRefused".to_owned()),
+            "{headers:?}"
+        );
+        assert_eq!(bench.acks, [1, 2, 3, 4]);
+        for _ in 0..4 {
+            bench.pass(Duration::ZERO);
+        }
+        assert_eq!(bench.board.snapshot().counters.dead_lettered, 1);
+        let batching = *bench.kafka.0.lock().unwrap().opened.last().unwrap();
+        assert_eq!((batching.single, batching.bytes), (false, 1_000_000));
+    }
+}
+
+#[test]
+fn what_went_to_the_topic_behind_a_refused_batch_is_sent_again_behind_it() {
+    let mut bench = Bench::new(|_| {});
+    for pkid in 1..=3 {
+        bench.accept(pkid, &pkid.to_string());
+    }
+    // Two batches: the first is refused, the second arrives.
+    for outcome in [Err(Code::InvalidTimestamp), Err(Code::InvalidTimestamp), Ok(())] {
+        bench.report(outcome);
+    }
+    for _ in 0..2 {
+        bench.pass(Duration::ZERO);
+    }
+    assert!(bench.acks.is_empty());
+    let outcomes = [Err(Code::InvalidTimestamp), Ok(()), Ok(()), Ok(())];
+    let payloads = outcomes.map(|outcome| bench.report(outcome).1);
+    assert_eq!(payloads, [b"1", b"2", b"3", b"1"], "the last is the dead letter");
+    assert_eq!(bench.acks, [1, 2, 3]);
+}
+
+#[test]
+fn a_record_that_was_underway_alone_is_judged_at_once() {
+    let mut bench = Bench::new(|_| {});
+    bench.accept(1, "1");
+    bench.report(Err(Code::InvalidTimestamp));
+    assert_eq!(bench.report(Ok(())).0, "telemetry-dead");
+    assert_eq!(bench.acks, [1]);
+    bench.pass(Duration::ZERO);
+    assert_eq!(
+        bench.kafka.0.lock().unwrap().opened.len(),
+        1,
+        "no other producer is needed"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::bridge::watch::{KafkaView, Way};
 use crate::bridge::window::RecordId;
 use crate::mqtt::Source;
 use crate::mqtt::error::MqttError;
-use crate::mqtt::packet::{ConnAck, Incoming, Message, Topic};
+use crate::mqtt::packet::{ConnAck, Incoming, Message, Subscription, Topic};
 
 /// A Kafka that has everything at once, unless it is told to wait.
 #[derive(Clone, Debug, Default)]
@@ -85,9 +85,15 @@ impl Source for FakeSource {
         let _ = self.sent.send(Sent::Ack(pkid));
     }
 
-    fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, MqttError> {
+    fn subscribe(&mut self, filters: &[Subscription<'_>]) -> Result<u16, MqttError> {
         self.pkid += 1;
-        let filters = filters.iter().map(|(filter, _)| (*filter).to_owned()).collect();
+        // The server's count is wanted each time, a machine's old value is not.
+        assert!(
+            filters
+                .iter()
+                .all(|s| s.stored_again == (s.filter == DROPPED_TOPIC))
+        );
+        let filters = filters.iter().map(|s| s.filter.to_owned()).collect();
         let _ = self.sent.send(Sent::Subscribe(self.pkid, filters));
         Ok(self.pkid)
     }
