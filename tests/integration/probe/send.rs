@@ -78,7 +78,7 @@ async fn what_is_never_acknowledged_is_written_down_as_unknown() {
         let mut stands = log
             .lines()
             .rev()
-            .filter_map(|line| Some(line.split_once(" s  ")?.1.split_once(", ")?));
+            .filter_map(|line| line.split_once(" s  ")?.1.split_once(", "));
         matches!((stands.next(), stands.next()), (Some((now, _)), Some((before, _))) if now == before)
     })
     .await;
