@@ -6,6 +6,7 @@ mod explain;
 mod faults;
 mod guard;
 mod judge;
+mod limits;
 mod session;
 mod survey;
 mod topics;
@@ -48,6 +49,8 @@ pub(super) struct Memory {
     pub(super) positions_seen: bool,
     /// Records that the target refused.
     refused: BTreeMap<TopicPartition, guard::RefusedRecord>,
+    /// Limits of batches for topics of the target, where a refusal showed one: at most one for each of them.
+    found_limits: BTreeMap<String, limits::FoundLimit>,
     /// Partitions of which the source did not give the next record, until they have moved.
     source_faults: BTreeMap<TopicPartition, guard::SourceFault>,
 }

@@ -18,6 +18,7 @@ use crate::replicator::credentials::{Connections, Watch};
 use crate::replicator::engine::{Engine, Event};
 use crate::replicator::plan::Identity;
 use crate::replicator::progress::{LinkStopReason, Side};
+use crate::replicator::settings::Limits;
 use crate::replicator::store::{Store, StoreError};
 
 /// Longest wait for acknowledgements that are due when a session ends; what comes later is copied again.
@@ -56,8 +57,8 @@ pub(super) struct Session<'a> {
     /// What the engine's producer was made for.
     pub(super) batch_limit: u64,
     pub(super) next_slot: usize,
-    /// Each target topic's largest batch and decisive settings, as read in this session.
-    pub(super) limits: BTreeMap<String, (u64, String)>,
+    /// What each target topic takes, as read in this session.
+    pub(super) limits: BTreeMap<String, Limits>,
     storing: Option<Storing>,
     store_failed: bool,
 }

@@ -94,20 +94,7 @@ fn a_spec_that_cannot_work_is_stalled_with_field_value_and_remedy() {
 fn a_stopped_partition_makes_the_link_degraded_and_its_gap_stays_told_until_the_spec_changes() {
     let mut link = Watched::new();
     let mut told = progress(10);
-    told.partitions = vec![PartitionProgress {
-        topic: "telemetry".into(),
-        topic_id: TopicId::ZERO.to_string(),
-        partition: 0,
-        state: PartitionState::Stopped,
-        reason: Some(StopReason::BelowLogStart),
-        message: Some("the source deleted them; decide".into()),
-        position: Some(40),
-        stored: Some(40),
-        leader_epoch: None,
-        last_timestamp: None,
-        bytes: 0,
-        records: 0,
-    }];
+    told.partitions = vec![stopped(0, StopReason::BelowLogStart)];
     let gap = ToldGap {
         topic: "telemetry".into(),
         topic_id: TopicId::ZERO.to_string(),
@@ -144,6 +131,60 @@ fn a_stopped_partition_makes_the_link_degraded_and_its_gap_stays_told_until_the_
     link.at(50, 100, 100)
         .expect("Lossless", "True", Reason::NothingLost);
     assert_eq!(link.status().gaps, []);
+}
+
+fn stopped(partition: i32, reason: StopReason) -> PartitionProgress {
+    PartitionProgress {
+        topic: "telemetry".into(),
+        topic_id: TopicId::ZERO.to_string(),
+        partition,
+        state: PartitionState::Stopped,
+        reason: Some(reason),
+        message: Some("raise max.message.bytes".into()),
+        position: Some(40),
+        stored: Some(40),
+        leader_epoch: None,
+        last_timestamp: None,
+        bytes: 0,
+        records: 0,
+    }
+}
+
+#[test]
+fn a_record_that_waits_for_the_target_degrades_the_link_and_is_not_called_lost() {
+    let mut link = Watched::new();
+    let mut told = progress(10);
+    told.partitions = vec![stopped(0, StopReason::RecordTooLarge)];
+    link.told(10, 100, 40, told);
+    let message = link.expect("Stalled", "True", Reason::PartitionStopped);
+    assert!(message.contains("RecordTooLarge: raise"), "{message}");
+    link.expect("Lossless", "True", Reason::NothingLost);
+    link.at(20, 100, 100);
+    link.expect("Ready", "True", Reason::Following);
+    assert_eq!(link.status().gaps, []);
+}
+
+#[test]
+fn several_stopped_partitions_are_named_with_their_reasons_up_to_a_bound() {
+    let mut link = Watched::new();
+    let mut told = progress(10);
+    told.partitions = vec![
+        stopped(1, StopReason::NotAuthorized),
+        stopped(0, StopReason::RecordTooLarge),
+    ];
+    link.told(10, 100, 40, told.clone());
+    let message = link.expect("Ready", "False", Reason::PartitionStopped);
+    assert!(
+        message.ends_with("; also stopped: telemetry-1 (NotAuthorized)"),
+        "{message}"
+    );
+    told.partitions = (0..9).map(|p| stopped(p, StopReason::RecordRefused)).collect();
+    link.told(20, 100, 40, told);
+    let message = link.expect("Ready", "False", Reason::PartitionStopped);
+    assert!(
+        message.ends_with("telemetry-5 (RecordRefused) and 3 more"),
+        "{message}"
+    );
 }
 
 #[test]
