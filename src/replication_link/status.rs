@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::lag::Ledger;
-use super::sampling::Sample;
+use super::sampling::{Fault, Sample};
 use super::validate::{ValidatedLink, replication_factor, workers};
 use crate::api::{EffectiveReplicationLink, Reason, ReplicationLink, ReplicationLinkStatus, Verdict};
 use crate::controller::{Conditions, PodView, Problem, stands_in};
@@ -65,7 +65,8 @@ impl Look<'_> {
         told.filter_map(|told| told.as_ref().ok()).collect()
     }
 
-    /// Whether the line stands: the pods carry the records, so their word counts; the operator notices a cut sooner.
+    /// Whether the line stands: the pods carry the records, so their word counts; the operator notices a cut sooner,
+    /// but an answer that came too late proves none.
     fn reach(&self) -> Reach {
         let Some(sample) = self.sample else {
             return Reach::Unknown;
@@ -73,14 +74,13 @@ impl Look<'_> {
         let workers = self.current();
         let cut =
             |p: &&&Progress| p.source.disconnected_since.is_some() || p.target.disconnected_since.is_some();
-        if sample.target.as_ref().is_err_and(|fault| fault.down) || workers.iter().any(|p| cut(&p)) {
+        let connected = |p: &&Progress| p.source.is_connected() && p.target.is_connected();
+        let all_connected = !workers.is_empty() && workers.iter().all(connected);
+        let unreached = |fault: &Fault| fault.down && !(fault.late && all_connected);
+        if sample.target.as_ref().is_err_and(unreached) || workers.iter().any(|p| cut(&p)) {
             return Reach::Down;
         }
-        let connected = |p: &&Progress| p.source.is_connected() && p.target.is_connected();
-        if workers.is_empty() || !workers.iter().all(connected) {
-            return Reach::Unknown;
-        }
-        Reach::Up
+        if all_connected { Reach::Up } else { Reach::Unknown }
     }
 }
 
@@ -145,7 +145,7 @@ impl Memory {
         });
         self.was_connected |= connected;
         let down = [sample.source.as_ref().err(), sample.target.as_ref().err()];
-        if down.into_iter().flatten().any(|fault| fault.down) {
+        if !connected && down.into_iter().flatten().any(|fault| fault.down) {
             self.down_since.get_or_insert(sample.at);
         } else {
             self.down_since = None;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::limits::is_too_large;
+use crate::kafka::error::KafkaError;
 use crate::kafka::positions::{
     POSITIONS_TOPIC, PositionError, PositionKey, Positions, PositionsError, partition_for,
 };
@@ -29,6 +30,18 @@ fn retry_pause(attempts: u32) -> Duration {
     RETRY_FIRST
         .saturating_mul(1 << attempts.min(6))
         .min(RETRY_LONGEST)
+}
+
+/// A side that the engine heard from within this time is there, however late it answers a survey: a full batch takes as
+/// long on a line of 64 kB/s.
+const HEARD_LATELY: Duration = Duration::from_secs(15);
+
+/// Whether a call that failed says only that the answer is late, given how long ago the engine's own clients `heard` from
+/// that side: the line may be full of the very records that they carry. What was heard before the side went `down` (how
+/// long ago) says nothing any more.
+pub(super) fn is_only_late(error: &KafkaError, heard: Option<Duration>, down: Option<Duration>) -> bool {
+    let lately = |age: Duration| age <= HEARD_LATELY && down.is_none_or(|down| age < down);
+    matches!(error, KafkaError::Timeout { .. }) && heard.is_some_and(lately)
 }
 
 /// A whole link stands still.

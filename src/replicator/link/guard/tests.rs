@@ -112,16 +112,40 @@ fn a_broken_position_of_ours_stops_and_one_of_others_does_not() {
     );
 }
 
-#[test]
-fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is() {
-    use crate::kafka::error::KafkaError;
-    let code = |code| PositionsError::Kafka(KafkaError::from_code("topic", code, None).unwrap());
-    let timeout = KafkaError::Timeout {
+fn timeout() -> KafkaError {
+    KafkaError::Timeout {
         address: "a".into(),
         doing: "x".into(),
         after: Duration::from_secs(3),
+    }
+}
+
+#[test]
+fn a_late_answer_is_no_cut_while_the_engine_hears_from_that_side() {
+    let late = |heard| is_only_late(&timeout(), heard, None);
+    assert!(late(Some(Duration::ZERO)) && late(Some(HEARD_LATELY)));
+    assert!(!late(Some(HEARD_LATELY * 2)), "not any more");
+    assert!(!late(None), "nothing was ever heard");
+    let refused = KafkaError::Unreachable {
+        address: "a".into(),
+        why: "connection refused".into(),
+        advertised_by: None,
     };
-    assert_eq!(unreadable(&PositionsError::Kafka(timeout)), None);
+    let now = Some(Duration::ZERO);
+    assert!(!is_only_late(&refused, now, None), "that is an answer");
+}
+
+#[test]
+fn what_was_heard_before_a_cut_does_not_end_it_and_what_is_heard_since_does() {
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert!(!is_only_late(&timeout(), seconds(9), seconds(5)));
+    assert!(is_only_late(&timeout(), seconds(2), seconds(5)));
+}
+
+#[test]
+fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is() {
+    let code = |code| PositionsError::Kafka(KafkaError::from_code("topic", code, None).unwrap());
+    assert_eq!(unreadable(&PositionsError::Kafka(timeout())), None);
     assert_eq!(unreadable(&code(6)), None, "NOT_LEADER_OR_FOLLOWER passes");
     assert_eq!(
         unreadable(&code(29)).map(|halt| halt.reason),
