@@ -82,6 +82,13 @@ impl Look<'_> {
         }
         if all_connected { Reach::Up } else { Reach::Unknown }
     }
+
+    /// Whether no pod has connected anew since then: the positions could have moved all the time.
+    fn connected_since(&self, then: Timestamp) -> bool {
+        let sides = |p: &Progress| [p.source.connected_since, p.target.connected_since];
+        let mut all = self.current().into_iter().flat_map(sides);
+        all.all(|since| since.is_some_and(|since| since <= then))
+    }
 }
 
 impl Memory {
@@ -121,7 +128,7 @@ impl Memory {
         let Some(sample) = look.sample.filter(|s| self.taken != Some(s.at)) else {
             return;
         };
-        self.taken = Some(sample.at);
+        let before = self.taken.replace(sample.at);
         let told = sample.workers.iter().filter(|(name, _)| exists(name));
         self.workers
             .extend(told.filter_map(|(name, told)| Some((name.clone(), told.as_ref().ok()?.clone()))));
@@ -132,8 +139,10 @@ impl Memory {
             .collect();
         let refused = refused.iter().map(String::as_str).collect();
         let connected = reach == Reach::Up;
+        // A cut that began and ended between two looks is no standing still either.
+        let throughout = connected && before.is_some_and(|before| look.connected_since(before));
         self.ledger
-            .take(sample, &self.workers, &refused, object.spec.start, connected);
+            .take(sample, &self.workers, &refused, object.spec.start, throughout);
         let total = self.ledger.total();
         self.history.push(Observation {
             at: sample.at,

@@ -39,6 +39,33 @@ fn a_position_that_stands_while_the_source_moves_is_stalled_and_named() {
 }
 
 #[test]
+fn a_cut_or_a_restart_between_two_looks_is_no_standing_still() {
+    let anew = |second, since, source_too: bool| {
+        let mut told = progress(second);
+        told.target.connected_since = Some(at(since));
+        if source_too {
+            told.source.connected_since = Some(at(since));
+        }
+        told
+    };
+    for restarted in [false, true] {
+        let mut link = Watched::new();
+        for second in [0, 10, 20, 30, 40, 50] {
+            link.at(second, 200, 100);
+        }
+        link.told(60, 200, 100, anew(60, 55, restarted));
+        assert_ne!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+        // From then on it counts again.
+        for second in [70, 80, 90, 100, 110] {
+            link.told(second, 200, 100, anew(second, 55, restarted));
+        }
+        assert_ne!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+        link.told(120, 200, 100, anew(120, 55, restarted));
+        assert_eq!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+    }
+}
+
+#[test]
 fn a_paused_link_is_paused_and_still_shows_its_lag() {
     let mut link = Watched::new();
     link.at(0, 100, 100);
