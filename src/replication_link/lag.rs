@@ -47,7 +47,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Takes a round. `refused` are topics that match and are not replicated; `connected` says that positions could
-    /// have moved. `workers` is what is known of the pods, fresh or not.
+    /// have moved ever since the last round. `workers` is what is known of the pods, fresh or not.
     pub(super) fn take(
         &mut self,
         sample: &Sample,

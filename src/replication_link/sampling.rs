@@ -66,6 +66,8 @@ pub(super) struct Target {
 pub(super) struct Fault {
     /// No connection, as far as the operator can tell.
     pub(super) down: bool,
+    /// A deadline passed: the line may be cut, or full.
+    pub(super) late: bool,
     pub(super) reason: Reason,
     pub(super) message: String,
 }
@@ -84,6 +86,7 @@ impl From<&KafkaError> for Fault {
         };
         Self {
             down: !matches!(reason, Reason::KafkaError | Reason::InvalidSpec),
+            late: matches!(error, KafkaError::Timeout { .. }),
             reason,
             message: error.explain(),
         }
@@ -96,6 +99,7 @@ impl From<&PositionsError> for Fault {
             PositionsError::Kafka(error) => error.into(),
             other => Self {
                 down: false,
+                late: false,
                 reason: Reason::KafkaError,
                 message: other.to_string(),
             },
@@ -247,6 +251,7 @@ impl Sampler {
         let Some(source_cluster) = &self.source_cluster else {
             return Err(Fault {
                 down: false,
+                late: false,
                 reason: Reason::KafkaUnknown,
                 message: "the link's ID is not known before the source has answered once".to_owned(),
             });

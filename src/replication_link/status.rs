@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 use super::lag::Ledger;
-use super::sampling::Sample;
+use super::sampling::{Fault, Sample};
 use super::validate::{ValidatedLink, replication_factor, workers};
 use crate::api::{EffectiveReplicationLink, Reason, ReplicationLink, ReplicationLinkStatus, Verdict};
 use crate::controller::{Conditions, PodView, Problem, stands_in};
@@ -65,7 +65,8 @@ impl Look<'_> {
         told.filter_map(|told| told.as_ref().ok()).collect()
     }
 
-    /// Whether the line stands: the pods carry the records, so their word counts; the operator notices a cut sooner.
+    /// Whether the line stands: the pods carry the records, so their word counts; the operator notices a cut sooner,
+    /// but an answer that came too late proves none.
     fn reach(&self) -> Reach {
         let Some(sample) = self.sample else {
             return Reach::Unknown;
@@ -73,14 +74,20 @@ impl Look<'_> {
         let workers = self.current();
         let cut =
             |p: &&&Progress| p.source.disconnected_since.is_some() || p.target.disconnected_since.is_some();
-        if sample.target.as_ref().is_err_and(|fault| fault.down) || workers.iter().any(|p| cut(&p)) {
+        let connected = |p: &&Progress| p.source.is_connected() && p.target.is_connected();
+        let all_connected = !workers.is_empty() && workers.iter().all(connected);
+        let unreached = |fault: &Fault| fault.down && !(fault.late && all_connected);
+        if sample.target.as_ref().is_err_and(unreached) || workers.iter().any(|p| cut(&p)) {
             return Reach::Down;
         }
-        let connected = |p: &&Progress| p.source.is_connected() && p.target.is_connected();
-        if workers.is_empty() || !workers.iter().all(connected) {
-            return Reach::Unknown;
-        }
-        Reach::Up
+        if all_connected { Reach::Up } else { Reach::Unknown }
+    }
+
+    /// Whether no pod has connected anew since then: the positions could have moved all the time.
+    fn connected_since(&self, then: Timestamp) -> bool {
+        let sides = |p: &Progress| [p.source.connected_since, p.target.connected_since];
+        let mut all = self.current().into_iter().flat_map(sides);
+        all.all(|since| since.is_some_and(|since| since <= then))
     }
 }
 
@@ -121,7 +128,7 @@ impl Memory {
         let Some(sample) = look.sample.filter(|s| self.taken != Some(s.at)) else {
             return;
         };
-        self.taken = Some(sample.at);
+        let before = self.taken.replace(sample.at);
         let told = sample.workers.iter().filter(|(name, _)| exists(name));
         self.workers
             .extend(told.filter_map(|(name, told)| Some((name.clone(), told.as_ref().ok()?.clone()))));
@@ -132,8 +139,10 @@ impl Memory {
             .collect();
         let refused = refused.iter().map(String::as_str).collect();
         let connected = reach == Reach::Up;
+        // A cut that began and ended between two looks is no standing still either.
+        let throughout = connected && before.is_some_and(|before| look.connected_since(before));
         self.ledger
-            .take(sample, &self.workers, &refused, object.spec.start, connected);
+            .take(sample, &self.workers, &refused, object.spec.start, throughout);
         let total = self.ledger.total();
         self.history.push(Observation {
             at: sample.at,
@@ -145,7 +154,7 @@ impl Memory {
         });
         self.was_connected |= connected;
         let down = [sample.source.as_ref().err(), sample.target.as_ref().err()];
-        if down.into_iter().flatten().any(|fault| fault.down) {
+        if !connected && down.into_iter().flatten().any(|fault| fault.down) {
             self.down_since.get_or_insert(sample.at);
         } else {
             self.down_since = None;

@@ -11,6 +11,7 @@ mod epoch;
 mod meters;
 mod pump;
 mod refusal;
+mod signs;
 mod slot;
 mod wake;
 
@@ -27,8 +28,10 @@ use self::clients::{SourceContext, TargetContext};
 pub use self::meters::Meters;
 use self::pump::Pump;
 pub use self::refusal::Refusal;
+use self::signs::Signs;
 use self::wake::Wake;
 use super::config::Tuning;
+use super::progress::Side;
 use super::tracker::Reached;
 use crate::kafka::connection::KafkaConnection;
 
@@ -106,6 +109,7 @@ struct Link {
     ending: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
     wake: Wake,
+    signs: Signs,
 }
 
 impl Link {
@@ -135,6 +139,7 @@ pub struct Engine {
     ending: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
     wake: Wake,
+    signs: Signs,
     thread: Option<std::thread::JoinHandle<()>>,
     fetch_buffer_bytes: u64,
     /// What the consumer was made for.
@@ -167,6 +172,7 @@ impl Engine {
         let (sender, events) = channel::unbounded_channel();
         let (states, wake) = (Arc::default(), Wake::default());
         let (ending, drained) = (Arc::default(), Arc::default());
+        let signs = Signs::new();
         let link = Link {
             commands: receiver,
             events: sender,
@@ -174,6 +180,7 @@ impl Engine {
             ending: Arc::clone(&ending),
             drained: Arc::clone(&drained),
             wake: wake.clone(),
+            signs: signs.clone(),
         };
         let linger = Duration::from_millis(u64::from(tuning.linger_ms));
         let batching = Batching::new(clients::batch_bytes(batch_limit), linger);
@@ -196,6 +203,7 @@ impl Engine {
             ending,
             drained,
             wake,
+            signs,
             thread,
             fetch_buffer_bytes: tuning.fetch_buffer_bytes,
             partitions,
@@ -222,6 +230,12 @@ impl Engine {
     #[must_use]
     pub fn states(&self) -> BTreeMap<usize, SlotState> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago the engine's clients last heard from a side; `None` if they have not yet.
+    #[must_use]
+    pub fn heard(&self, side: Side) -> Option<Duration> {
+        self.signs.age(side)
     }
 
     /// The next thing that the engine cannot get past. Cancel safe.

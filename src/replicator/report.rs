@@ -154,6 +154,18 @@ impl Report {
         inner.fault(side, reason, message);
     }
 
+    /// How long a side has not answered; `None` while it does, and before it was asked.
+    pub(super) fn down_for(&self, side: Side) -> Option<Duration> {
+        let since = self.lock().side(side).disconnected_since?;
+        // A clock that was set back makes it a moment ago.
+        Some(
+            Timestamp::now()
+                .duration_since(since)
+                .try_into()
+                .unwrap_or_default(),
+        )
+    }
+
     /// Something failed that says nothing about reachability.
     pub(super) fn fault(&self, side: Side, reason: &str, message: &str) {
         self.lock().fault(side, reason, message);

@@ -38,6 +38,26 @@ pub const DECISIVE: [&str; 4] = [
     "message.timestamp.after.max.ms",
 ];
 
+/// What a topic of the target takes, as far as it tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest batch, in bytes; absent without the right to read the topic's settings.
+    pub largest_batch: Option<u64>,
+    /// The [`DECISIVE`] settings in one line: as long as it is the same, a refused record is refused again.
+    pub fingerprint: String,
+}
+
+impl Limits {
+    /// What these settings say.
+    #[must_use]
+    pub fn of(target: &BTreeMap<String, ConfigEntry>) -> Self {
+        Self {
+            largest_batch: largest_batch(target),
+            fingerprint: fingerprint(target),
+        }
+    }
+}
+
 /// What to create a topic with, given the settings of the source's.
 #[must_use]
 pub fn copied(source: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String> {
@@ -52,20 +72,12 @@ pub fn copied(source: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String
         .collect()
 }
 
-/// The largest batch that a topic takes, in bytes.
-#[must_use]
-pub fn largest_batch(target: &BTreeMap<String, ConfigEntry>) -> u64 {
-    let value = target
-        .get("max.message.bytes")
-        .and_then(|entry| entry.value.as_deref());
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+fn largest_batch(target: &BTreeMap<String, ConfigEntry>) -> Option<u64> {
+    let value = target.get("max.message.bytes")?.value.as_deref()?;
+    value.parse().ok()
 }
 
-/// The [`DECISIVE`] settings in one line: as long as it is the same, a refused record is refused again.
-#[must_use]
-pub fn fingerprint(target: &BTreeMap<String, ConfigEntry>) -> String {
+fn fingerprint(target: &BTreeMap<String, ConfigEntry>) -> String {
     let values = DECISIVE.iter().map(|name| {
         let value = target
             .get(*name)
@@ -133,8 +145,8 @@ mod tests {
     #[test]
     fn the_limit_is_read_whatever_sets_it() {
         let target = settings(&[("max.message.bytes", "5000", ConfigSource::StaticBroker)]);
-        assert_eq!(largest_batch(&target), 5000);
-        assert_eq!(largest_batch(&BTreeMap::new()), DEFAULT_MAX_MESSAGE_BYTES);
+        assert_eq!(Limits::of(&target).largest_batch, Some(5000));
+        assert_eq!(Limits::of(&BTreeMap::new()).largest_batch, None);
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn target(second: i64, positions: &[(i32, i64)]) -> Target {
 fn cut() -> Fault {
     Fault {
         down: true,
+        late: false,
         reason: Reason::KafkaUnreachable,
         message: "gone".into(),
     }

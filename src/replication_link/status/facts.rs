@@ -10,6 +10,8 @@ use crate::replicator::progress::{LinkStop, LinkStopReason, PartitionProgress, P
 
 /// Gaps that a status lists; the oldest stay, since they say when it began.
 const MAX_GAPS: usize = 50;
+/// Stopped partitions that a message names beside the first.
+const MAX_NAMED: usize = 5;
 /// Refused topics that a status lists.
 const MAX_REFUSED: usize = 20;
 
@@ -87,13 +89,12 @@ pub(super) fn stopped<'a>(
         let why = first.reason.map_or("stopped", |reason| reason.as_str());
         let words = first.message.as_deref().unwrap_or_default();
         let message = format!(
-            "partition {}-{} stands still: {why}: {words}",
-            first.topic, first.partition
+            "partition {}-{} stands still: {why}: {words}{}",
+            first.topic,
+            first.partition,
+            others(stopped.get(1..).unwrap_or_default())
         );
-        return Some((
-            Reason::PartitionStopped,
-            and_more(message, stopped.len(), "status.gaps"),
-        ));
+        return Some((Reason::PartitionStopped, message));
     }
     let first = refused.first()?;
     let reason = match first.reason.as_str() {
@@ -104,6 +105,25 @@ pub(super) fn stopped<'a>(
     };
     let message = format!("topic {} is not replicated: {}", first.name, first.message);
     Some((reason, and_more(message, refused.len(), "status.refused")))
+}
+
+/// The other partitions that stand still, by name: not each of them has a gap, so no list of the status has them all.
+fn others(stopped: &[&PartitionProgress]) -> String {
+    if stopped.is_empty() {
+        return String::new();
+    }
+    let named = stopped.iter().take(MAX_NAMED);
+    let named: Vec<String> = named
+        .map(|p| {
+            let why = p.reason.map_or("stopped", |reason| reason.as_str());
+            format!("{}-{} ({why})", p.topic, p.partition)
+        })
+        .collect();
+    let more = match stopped.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("; also stopped: {}{more}", named.join(", "))
 }
 
 /// The first of several, with how many more there are and where they stand.

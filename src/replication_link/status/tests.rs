@@ -115,6 +115,7 @@ fn target(second: i64, next_offset: Option<i64>) -> Target {
 fn fault(down: bool, reason: Reason) -> Fault {
     Fault {
         down,
+        late: false,
         reason,
         message: "what was seen; what to do".into(),
     }
@@ -350,6 +351,29 @@ fn the_operator_s_own_view_is_enough_for_a_cut_and_has_its_time() {
     let message = link.expect("Connected", "False", Reason::TlsFailed);
     assert!(message.starts_with("target: what was seen"), "{message}");
     assert!(message.contains("since"), "{message}");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_for_the_operator_is_no_cut_while_the_pods_are_connected() {
+    let late = Fault {
+        late: true,
+        ..fault(true, Reason::KafkaUnreachable)
+    };
+    let mut link = Watched::new();
+    link.at(0, 100, 100);
+    let full = |told| sample(10, Ok(source(200)), Err(late.clone()), told);
+    link.look(10, &[running()], Some(&full(Some(progress(10)))));
+    link.expect("Connected", "True", Reason::Following);
+    assert_ne!(link.verdict(), Verdict::Disconnected);
+    // Nobody contradicts it: a pod that is cut as well, or none that answers.
+    let mut cut = progress(10);
+    cut.target = down(10);
+    for told in [Some(cut), None] {
+        let mut link = Watched::new();
+        link.at(0, 100, 100);
+        link.look(10, &[running()], Some(&full(told)));
+        assert_eq!(link.verdict(), Verdict::Disconnected);
+    }
 }
 
 #[test]

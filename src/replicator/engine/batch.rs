@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 /// What a record costs in a batch beside key, value and headers: lengths, offsets, attributes.
 const RECORD_OVERHEAD_BYTES: u64 = 64;
 
+/// What a record of so many bytes takes of a batch, before compression.
+pub(super) fn record_cost(bytes: u32) -> u64 {
+    u64::from(bytes) + RECORD_OVERHEAD_BYTES
+}
+
 /// When a batch is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Batching {
@@ -46,7 +51,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Counts a record.
     pub(super) fn add(&mut self, bytes: u32, now: Instant) {
-        self.bytes += u64::from(bytes) + RECORD_OVERHEAD_BYTES;
+        self.bytes += record_cost(bytes);
         self.records += 1;
         self.since.get_or_insert(now);
     }

@@ -132,7 +132,7 @@ impl Pump {
             if self.slots.len() <= number {
                 self.slots.resize_with(number + 1, || None);
             }
-            self.slots[number] = Some(Slot::new(follow, queue, &self.link.wake));
+            self.slots[number] = Some(Slot::new(follow, queue, &self.link.wake, &self.link.signs));
         }
         if let Err(error) = self.consumer.incremental_assign(&assignment) {
             self.give_up(format!("cannot assign partitions: {error}"));
@@ -186,6 +186,7 @@ impl Pump {
                 };
                 match delivery.failed {
                     None => {
+                        self.link.signs.acknowledged();
                         if let Some(sent) = slot.tracker.acknowledged(delivery.token.offset) {
                             self.meters.carried(&sent, now);
                         }

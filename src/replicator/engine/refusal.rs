@@ -2,6 +2,8 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::batch::record_cost;
+
 /// What one turn's delivery reports say against a partition's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -14,30 +16,39 @@ pub struct Refusal {
     pub bytes: u32,
     /// librdkafka's or Kafka's code for it.
     pub code: RDKafkaErrorCode,
+    /// How many records have that code: those of the batch, where it is refused as a whole.
+    pub records: u32,
+    /// Bytes of these records as they count in a batch, before compression.
+    pub batch_bytes: u64,
 }
 
 impl Refusal {
     /// The first report.
     #[must_use]
-    pub const fn new(offset: i64, bytes: u32, code: RDKafkaErrorCode) -> Self {
+    pub fn new(offset: i64, bytes: u32, code: RDKafkaErrorCode) -> Self {
         Self {
             first: offset,
             culprit: None,
             bytes,
             code,
+            records: 1,
+            batch_bytes: record_cost(bytes),
         }
     }
 
     /// Another report of the same turn. Reports come in the order of offsets, so those of innocent records may come
     /// before the one that says why.
     pub fn add(&mut self, offset: i64, bytes: u32, code: RDKafkaErrorCode) {
+        if code == self.code {
+            self.records = self.records.saturating_add(1);
+            self.batch_bytes = self.batch_bytes.saturating_add(record_cost(bytes));
+        }
         match (is_innocent(self.code), is_innocent(code)) {
             (true, false) => {
                 *self = Self {
                     first: self.first,
                     culprit: Some(offset),
-                    bytes,
-                    code,
+                    ..Self::new(offset, bytes, code)
                 }
             }
             (false, true) => self.culprit = self.culprit.or(Some(self.first)),
@@ -87,6 +98,22 @@ mod tests {
         let too_large = RDKafkaErrorCode::MessageSizeTooLarge;
         assert_eq!(told(&[too_large, too_large]), (5, None, too_large));
         assert_eq!(told(&[INNOCENT, INNOCENT]), (5, None, INNOCENT));
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_as_a_whole_is_counted_without_what_failed_behind_it() {
+        let too_large = RDKafkaErrorCode::MessageSizeTooLarge;
+        let mut refusal = Refusal::new(5, 100, too_large);
+        assert_eq!((refusal.records, refusal.batch_bytes), (1, record_cost(100)));
+        refusal.add(6, 200, too_large);
+        refusal.add(7, 300, RDKafkaErrorCode::PurgeQueue);
+        assert_eq!(
+            (refusal.records, refusal.batch_bytes),
+            (2, record_cost(100) + record_cost(200))
+        );
+        let mut named = Refusal::new(5, 100, INNOCENT);
+        named.add(6, 200, GUILTY);
+        assert_eq!((named.records, named.batch_bytes), (1, record_cost(200)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::batch::{Batch, Batching};
 use super::clients::SourceContext;
 use super::refusal::Refusal;
+use super::signs::Signs;
 use super::wake::Wake;
 use super::{Event, Follow, Link, SlotState};
 use crate::replicator::tracker::{Sent, Tracker};
@@ -34,12 +35,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(follow: Follow, mut queue: PartitionQueue<SourceContext>, wake: &Wake) -> Self {
+    pub(super) fn new(
+        follow: Follow,
+        mut queue: PartitionQueue<SourceContext>,
+        wake: &Wake,
+        signs: &Signs,
+    ) -> Self {
         // What was queued before the callback is in place raises no call.
         let ready = Arc::new(AtomicBool::new(true));
-        let (flag, wake) = (Arc::clone(&ready), wake.clone());
+        let (flag, wake, signs) = (Arc::clone(&ready), wake.clone(), signs.clone());
         queue.set_nonempty_callback(move || {
             flag.store(true, Ordering::Release);
+            signs.fetched();
             wake.wake();
         });
         let tracker = Tracker::new(follow.start);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::guard::{RefusedRecord, SourceFault};
+use super::limits::FoundLimit;
 use super::session::Session;
 use super::survey::Failure;
 use crate::kafka::offsets::TopicPartition;
@@ -85,17 +86,24 @@ impl Session<'_> {
     }
 
     fn refused(&mut self, partition: &TopicPartition, refusal: &Refusal) {
-        let (offset, bytes, code) = (refusal.offset(), refusal.bytes, refusal.code);
-        tracing::warn!(%partition, offset, bytes, %code, "the target refused a record");
         let target = self
             .memory
             .book
             .route(partition)
             .map(|route| route.target.clone())
             .unwrap_or_default();
-        let (limit, settings) = self.limits.get(&target).cloned().unwrap_or_default();
+        let limits = self.limits.get(&target).cloned().unwrap_or_default();
+        let known = self.memory.found_limits.get(&target);
+        if let Some(found) = FoundLimit::new(refusal, self.batch_limit, &limits.fingerprint, known) {
+            let (records, limit) = (refusal.records, found.bytes);
+            tracing::info!(%partition, records, limit, "the target refused a batch for its size: smaller ones are next");
+            self.memory.found_limits.insert(target, found);
+            return;
+        }
+        let (offset, bytes, code) = (refusal.offset(), refusal.bytes, refusal.code);
+        tracing::warn!(%partition, offset, bytes, %code, "the target refused a record");
         let before = self.memory.refused.get(partition);
-        if let Some(refused) = RefusedRecord::new(refusal, limit, &settings, before) {
+        if let Some(refused) = RefusedRecord::new(refusal, &limits, before) {
             self.memory.refused.insert(partition.clone(), refused);
         }
     }

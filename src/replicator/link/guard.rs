@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::limits::is_too_large;
+use crate::kafka::error::KafkaError;
 use crate::kafka::positions::{
     POSITIONS_TOPIC, PositionError, PositionKey, Positions, PositionsError, partition_for,
 };
 use crate::replicator::engine::Refusal;
 use crate::replicator::progress::{LinkStopReason, StopReason};
+use crate::replicator::settings::Limits;
 
 /// A record that the target refused is tried again after this long, doubling up to [`RETRY_LONGEST`], or as soon as the
 /// topic's settings have changed; one that the source does not give, likewise.
@@ -27,6 +30,18 @@ fn retry_pause(attempts: u32) -> Duration {
     RETRY_FIRST
         .saturating_mul(1 << attempts.min(6))
         .min(RETRY_LONGEST)
+}
+
+/// A side that the engine heard from within this time is there, however late it answers a survey: a full batch takes as
+/// long on a line of 64 kB/s.
+const HEARD_LATELY: Duration = Duration::from_secs(15);
+
+/// Whether a call that failed says only that the answer is late, given how long ago the engine's own clients `heard` from
+/// that side: the line may be full of the very records that they carry. What was heard before the side went `down` (how
+/// long ago) says nothing any more.
+pub(super) fn is_only_late(error: &KafkaError, heard: Option<Duration>, down: Option<Duration>) -> bool {
+    let lately = |age: Duration| age <= HEARD_LATELY && down.is_none_or(|down| age < down);
+    matches!(error, KafkaError::Timeout { .. }) && heard.is_some_and(lately)
 }
 
 /// A whole link stands still.
@@ -135,8 +150,6 @@ pub(super) struct RefusedRecord {
     pub(super) message: String,
     /// The target topic's decisive settings at that time.
     pub(super) settings: String,
-    /// A record, not only a batch of which it may be any: its end is known.
-    pub(super) single: bool,
     attempts: u32,
     since: Instant,
 }
@@ -144,20 +157,12 @@ pub(super) struct RefusedRecord {
 impl RefusedRecord {
     /// What a delivery report says about a record; `None` when it says nothing about the record itself, and the next
     /// session tries again.
-    pub(super) fn new(refusal: &Refusal, limit: u64, settings: &str, before: Option<&Self>) -> Option<Self> {
-        let (code, offset, bytes) = (refusal.code, refusal.offset(), refusal.bytes);
-        let (reason, single, what) = match code {
-            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => (
-                StopReason::RecordTooLarge,
-                true,
-                format!(
-                    "the record at source offset {offset} ({bytes} bytes before compression) is larger than the \
-                     target's topic takes (max.message.bytes {limit}); raise it there, and copying goes on by itself"
-                ),
-            ),
+    pub(super) fn new(refusal: &Refusal, limits: &Limits, before: Option<&Self>) -> Option<Self> {
+        let (code, offset) = (refusal.code, refusal.offset());
+        let (reason, what) = match code {
+            code if is_too_large(code) => (StopReason::RecordTooLarge, too_large(refusal, limits)),
             RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => (
                 StopReason::NotAuthorized,
-                false,
                 format!(
                     "the target refuses to be written to ({code}); grant Write on the topic to this link's user"
                 ),
@@ -169,7 +174,6 @@ impl RefusedRecord {
             | RDKafkaErrorCode::UnsupportedForMessageFormat
             | RDKafkaErrorCode::InvalidTopic => (
                 StopReason::RecordRefused,
-                false,
                 format!(
                     "the target refuses {}: {code}; a compacted topic takes no record without key, and \
                      message.timestamp.*.max.ms none too old or new: change the topic's settings there, and copying \
@@ -184,21 +188,43 @@ impl RefusedRecord {
             reason,
             offset,
             message: what,
-            settings: settings.to_owned(),
-            single,
+            settings: limits.fingerprint.clone(),
             attempts: again.map_or(0, |before| before.attempts.saturating_add(1)),
             since: Instant::now(),
         })
     }
 
+    /// Whether a partition that goes on from here meets it; missing rights are met anywhere.
+    pub(super) fn is_at(&self, next_offset: i64) -> bool {
+        next_offset <= self.offset || self.reason == StopReason::NotAuthorized
+    }
+
     /// Whether another attempt is due: the topic's settings have changed, or it is long enough ago.
-    pub(super) fn is_due(&self, settings: &str, now: Instant) -> bool {
-        if self.settings != settings {
+    pub(super) fn is_due(&self, limits: &Limits, now: Instant) -> bool {
+        if self.settings != limits.fingerprint {
             return true;
         }
-        // A larger record does not shrink.
-        let waits = self.reason != StopReason::RecordTooLarge;
+        // A record does not shrink; where the limit cannot be read, only an attempt tells whether it was raised.
+        let waits = self.reason != StopReason::RecordTooLarge || limits.largest_batch.is_none();
         waits && now.saturating_duration_since(self.since) >= retry_pause(self.attempts)
+    }
+}
+
+/// That a record is too large, and what becomes of it.
+fn too_large(refusal: &Refusal, limits: &Limits) -> String {
+    let what = format!(
+        "the record at source offset {} ({} bytes before compression) is larger than the target's topic takes",
+        refusal.offset(),
+        refusal.bytes
+    );
+    match limits.largest_batch {
+        Some(limit) => {
+            format!("{what} (max.message.bytes {limit}); raise it there, and copying goes on by itself")
+        }
+        None => format!(
+            "{what}; raise max.message.bytes there; this link's user may not read it (grant DescribeConfigs on the \
+             topic), so the record is tried again less and less often, at least hourly"
+        ),
     }
 }
 

@@ -16,10 +16,9 @@ use crate::kafka::wire::{EpochEnd as ToldEnd, Isolation, OffsetSpec};
 use crate::replicator::book::{Book, Route};
 use crate::replicator::engine::{Engine, Follow};
 use crate::replicator::progress::{Side, StopReason};
-use crate::replicator::settings;
 use crate::replicator::store::StoreError;
 use crate::replicator::tracker::Reached;
-use crate::replicator::verdict::{EpochEnd, Missing, SourceFacts, Stored, TargetFacts, Verdict, judge};
+use crate::replicator::verdict::{EpochEnd, SourceFacts, Stored, TargetFacts, Verdict, judge};
 
 /// Results by partition of the source.
 type PerPartition<T> = BTreeMap<TopicPartition, Result<T, KafkaError>>;
@@ -31,7 +30,7 @@ impl Session<'_> {
         candidates: Vec<Candidate>,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
-        let candidates = self.ripe(candidates).await?;
+        let candidates = self.ripe(candidates);
         if candidates.is_empty() {
             return Ok(());
         }
@@ -45,20 +44,20 @@ impl Session<'_> {
                 stored,
                 ..
             } = &candidate;
-            let told = (sources.remove(partition), targets.remove(partition));
-            let (source, target) = match told {
-                (Some(Ok(source)), Some(Ok(target))) => (source, target),
-                (Some(Err(error)), _) | (_, Some(Err(error))) => {
+            let told = both(sources.remove(partition), targets.remove(partition));
+            let (source, target) = match told.unwrap_or_else(|| Err(untold(partition))) {
+                Ok(told) => told,
+                Err(error) => {
                     self.cannot_judge(partition, route, &error);
-                    continue;
-                }
-                _ => {
-                    self.cannot_judge(partition, route, &untold(partition));
                     continue;
                 }
             };
             match judge(*stored, source, target) {
-                Verdict::Resume(start) => follow.push((candidate, start)),
+                Verdict::Resume(start) => {
+                    if !self.is_held_back(&candidate, start).await? {
+                        follow.push((candidate, start));
+                    }
+                }
                 Verdict::Begin(start) => register.push((candidate, start)),
                 Verdict::Stop {
                     reason: StopReason::TargetNotEmpty,
@@ -81,49 +80,47 @@ impl Session<'_> {
         self.follow(follow, outcome.wanted.len()).await
     }
 
-    /// Leaves out what a record keeps from going on, and what another worker has to register first.
-    async fn ripe(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, Failure> {
+    /// Leaves out what another worker has to register first.
+    fn ripe(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let mut ripe = Vec::new();
         for candidate in candidates {
-            let Candidate {
-                partition,
-                route,
-                stored,
-                ..
-            } = &candidate;
-            if !self.is_registrar() && !matches!(stored, Stored::Known(_)) {
-                let why = format!("worker {REGISTRAR} of the link has to register it first");
-                self.memory.book.waiting(partition, route, Some(why));
-                continue;
-            }
-            let Some(refused) = self.memory.refused.get(partition).cloned() else {
-                ripe.push(candidate);
-                continue;
-            };
-            self.limits.remove(&route.target);
-            self.describe_limits([route.target.clone()].into()).await?;
-            let settings = self
-                .limits
-                .get(&route.target)
-                .map(|(_, settings)| settings.clone())
-                .unwrap_or_default();
-            if refused.is_due(&settings, Instant::now()) {
-                tracing::info!(%partition, offset = refused.offset, "trying the refused record again");
-                if refused.settings != settings {
-                    self.memory.refused.remove(partition);
-                }
+            if self.is_registrar() || matches!(candidate.stored, Stored::Known(_)) {
                 ripe.push(candidate);
                 continue;
             }
-            let missing = refused.single.then(|| Missing {
-                topic_id: route.topic_id,
-                from: refused.offset,
-                to: Some(refused.offset + 1),
-            });
-            let (partition, route) = (partition.clone(), route.clone());
-            self.stop(&partition, Some(&route), refused.reason, refused.message, missing);
+            let why = format!("worker {REGISTRAR} of the link has to register it first");
+            self.memory
+                .book
+                .waiting(&candidate.partition, &candidate.route, Some(why));
         }
-        Ok(ripe)
+        ripe
+    }
+
+    /// Whether a record that the target refused keeps a position from being followed, though it is good as it stands.
+    /// Asked only then: while the record waits, the source may lose it, and that must be told.
+    async fn is_held_back(&mut self, candidate: &Candidate, start: Reached) -> Result<bool, Failure> {
+        let Candidate { partition, route, .. } = candidate;
+        let Some(refused) = self.memory.refused.get(partition).cloned() else {
+            return Ok(false);
+        };
+        if !refused.is_at(start.next_offset) {
+            tracing::info!(%partition, offset = refused.offset, "the refused record is passed over by decision");
+            self.memory.refused.remove(partition);
+            return Ok(false);
+        }
+        self.limits.remove(&route.target);
+        self.describe_limits([route.target.clone()].into()).await?;
+        let limits = self.limits.get(&route.target).cloned().unwrap_or_default();
+        if refused.is_due(&limits, Instant::now()) {
+            tracing::info!(%partition, offset = refused.offset, "trying the refused record again");
+            if refused.settings != limits.fingerprint {
+                self.memory.refused.remove(partition);
+            }
+            return Ok(false);
+        }
+        // Nothing is missing yet: what was refused is on the source, and so is what comes behind it.
+        self.stop(partition, Some(route), refused.reason, refused.message, None);
+        Ok(true)
     }
 
     async fn source_facts(&self, candidates: &[Candidate]) -> Result<PerPartition<SourceFacts>, Failure> {
@@ -326,8 +323,7 @@ impl Session<'_> {
 
     /// Sees to an engine whose clients suit `new` more partitions: what they may hold is fixed when they are made.
     fn fit_engine(&mut self, new: usize, wanted: usize) -> Result<(), Failure> {
-        let limits = self.limits.values().map(|(limit, _)| *limit);
-        let smallest = limits.min().unwrap_or(settings::DEFAULT_MAX_MESSAGE_BYTES);
+        let smallest = self.smallest_batch();
         if let Some(engine) = &self.engine {
             let partitions = self.memory.book.slots().len() + new;
             if smallest < self.batch_limit {
@@ -358,6 +354,18 @@ impl Session<'_> {
         })?);
         self.batch_limit = smallest;
         Ok(())
+    }
+}
+
+/// What both sides told; `None` where one told nothing.
+fn both<A, B>(
+    source: Option<Result<A, KafkaError>>,
+    target: Option<Result<B, KafkaError>>,
+) -> Option<Result<(A, B), KafkaError>> {
+    match (source, target) {
+        (Some(Err(error)), _) | (_, Some(Err(error))) => Some(Err(error)),
+        (Some(Ok(source)), Some(Ok(target))) => Some(Ok((source, target))),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::guard::{Halt, check_positions};
+use super::guard::{Halt, check_positions, is_only_late};
 use super::survey::{Failure, Surveyor};
 use super::{Context, Memory};
 use crate::kafka::error::KafkaError;
@@ -18,6 +18,7 @@ use crate::replicator::credentials::{Connections, Watch};
 use crate::replicator::engine::{Engine, Event};
 use crate::replicator::plan::Identity;
 use crate::replicator::progress::{LinkStopReason, Side};
+use crate::replicator::settings::Limits;
 use crate::replicator::store::{Store, StoreError};
 
 /// Longest wait for acknowledgements that are due when a session ends; what comes later is copied again.
@@ -56,8 +57,8 @@ pub(super) struct Session<'a> {
     /// What the engine's producer was made for.
     pub(super) batch_limit: u64,
     pub(super) next_slot: usize,
-    /// Each target topic's largest batch and decisive settings, as read in this session.
-    pub(super) limits: BTreeMap<String, (u64, String)>,
+    /// What each target topic takes, as read in this session.
+    pub(super) limits: BTreeMap<String, Limits>,
     storing: Option<Storing>,
     store_failed: bool,
 }
@@ -98,7 +99,10 @@ impl<'a> Session<'a> {
         let source = admin(Side::Source, &connections.source)?;
         let target = admin(Side::Target, &connections.target)?;
         let mut surveyor = Surveyor::new(source, target);
-        let (source, target) = greet(context, &surveyor).await?;
+        let report = &context.report;
+        let unanswered =
+            |side, error: &KafkaError| report.disconnected(side, &error.reason(), &error.explain());
+        let (source, target) = greet(context, &surveyor, unanswered).await?;
         let identity = Identity {
             link_id: context.config.effective_link_id(&source.id),
             source_cluster: source.id,
@@ -165,7 +169,11 @@ impl<'a> Session<'a> {
         match outcome {
             Ok(changed) => Ok(changed.then_some(SOON)),
             // What is copied goes on meanwhile: librdkafka has its own patience.
-            Err(failure @ (Failure::Side(..) | Failure::Positions(..))) => {
+            Err(Failure::Side(side, error)) => {
+                self.unanswered(side, &error);
+                Ok(Some(SOON * 2))
+            }
+            Err(failure @ Failure::Positions(..)) => {
                 tell(self.context, &failure);
                 Ok(Some(SOON * 2))
             }
@@ -178,8 +186,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A side did not answer a survey, or not in time.
+    fn unanswered(&self, side: Side, error: &KafkaError) {
+        let report = &self.context.report;
+        let heard = self.engine.as_ref().and_then(|engine| engine.heard(side));
+        if !is_only_late(error, heard, report.down_for(side)) {
+            return report.disconnected(side, &error.reason(), &error.explain());
+        }
+        // Also right after a cut: what has waited fills the line before any survey gets through.
+        match side {
+            Side::Source => report.connected(side, &self.identity.source_cluster),
+            Side::Target => report.connected(side, &self.identity.target_cluster),
+            Side::Local => {}
+        }
+        report.fault(side, &error.reason(), &error.explain());
+    }
+
     async fn survey_and_admit(&mut self) -> Result<bool, Failure> {
-        let (source, target) = greet(self.context, &self.surveyor).await?;
+        let unanswered = |side, error: &KafkaError| self.unanswered(side, error);
+        let (source, target) = greet(self.context, &self.surveyor, unanswered).await?;
         if source.id != self.identity.source_cluster || target.id != self.identity.target_cluster {
             tracing::warn!(
                 source = source.id,
@@ -327,15 +352,17 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Asks both clusters who they are, and reports each side.
-async fn greet(context: &Context, surveyor: &Surveyor) -> Result<(Cluster, Cluster), Failure> {
+/// Asks both clusters who they are, and reports each side; one that fails by `unanswered`.
+async fn greet(
+    context: &Context,
+    surveyor: &Surveyor,
+    unanswered: impl Fn(Side, &KafkaError),
+) -> Result<(Cluster, Cluster), Failure> {
     let (source, target) = surveyor.clusters().await;
     for (side, answer) in [(Side::Source, &source), (Side::Target, &target)] {
         match answer {
             Ok(cluster) => context.report.connected(side, &cluster.id),
-            Err(error) => context
-                .report
-                .disconnected(side, &error.reason(), &error.explain()),
+            Err(error) => unanswered(side, error),
         }
     }
     let source = source.map_err(|error| Failure::Side(Side::Source, error))?;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::error::ResponseError;
 
 use super::admit::Outcome;
+use super::limits::batch_limit;
 use super::session::Session;
 use super::survey::Failure;
 use crate::kafka::wire::{ConfigEntry, ConfigResource, NewTopic};
 use crate::replicator::plan::Decision;
 use crate::replicator::progress::Side;
-use crate::replicator::settings;
+use crate::replicator::settings::{self, Limits};
 
 impl Session<'_> {
     /// Creates and grows topics on the target.
@@ -138,12 +139,21 @@ impl Session<'_> {
         let described = described.map_err(|error| Failure::Side(Side::Target, error))?;
         for (resource, entries) in described {
             if let ConfigResource::Topic(topic) = resource {
-                // Without the right to read them, Kafka's defaults are assumed.
+                // Without the right to read them, what the topic takes is found out: see `FoundLimit`.
                 let entries: BTreeMap<String, ConfigEntry> = entries.unwrap_or_default();
-                let limit = (settings::largest_batch(&entries), settings::fingerprint(&entries));
-                self.limits.insert(topic, limit);
+                self.limits.insert(topic, Limits::of(&entries));
             }
         }
         Ok(())
+    }
+
+    /// The limit that suits all topics which this session knows.
+    pub(super) fn smallest_batch(&self) -> u64 {
+        let found = &self.memory.found_limits;
+        let limits = self.limits.iter();
+        limits
+            .map(|(topic, limits)| batch_limit(limits, found.get(topic)))
+            .min()
+            .unwrap_or(settings::DEFAULT_MAX_MESSAGE_BYTES)
     }
 }

@@ -28,7 +28,9 @@ fn partition(number: i32, state: PartitionState) -> PartitionProgress {
 #[test]
 fn since_when_is_kept_while_it_lasts() {
     let report = report();
+    assert_eq!(report.down_for(Side::Target), None);
     report.disconnected(Side::Target, "KafkaUnreachable", "first");
+    assert!(report.down_for(Side::Target).is_some());
     let since = report.progress().target.disconnected_since;
     assert!(since.is_some());
     report.disconnected(Side::Target, "KafkaTimeout", "second");
@@ -38,6 +40,7 @@ fn since_when_is_kept_while_it_lasts() {
     report.connected(Side::Target, "T");
     let target = report.progress().target;
     assert!(target.is_connected() && target.disconnected_since.is_none() && target.reason.is_none());
+    assert_eq!(report.down_for(Side::Target), None);
 }
 
 #[test]

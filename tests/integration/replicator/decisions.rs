@@ -371,7 +371,11 @@ async fn a_record_too_large_for_the_target_stops_its_partition_until_the_limit_i
             .is_some_and(|message| message.contains("max.message.bytes 20000")),
         "{stopped:?}"
     );
-    assert_eq!((progress.gaps[0].from, progress.gaps[0].to), (1000, Some(1001)));
+    assert!(
+        progress.gaps.is_empty(),
+        "it waits on the source: {:?}",
+        progress.gaps
+    );
     replicator.until_stored(&topic, 1, 1500).await;
 
     set(&world.target.admin(), &target, "max.message.bytes", "100000").await;
@@ -379,6 +383,38 @@ async fn a_record_too_large_for_the_target_stops_its_partition_until_the_limit_i
     let arrived = world.arrived(&topic, 2, 3001).await;
     let audit = audit(&arrived, 3001, 2);
     assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_too_large_is_lost_only_when_the_source_deletes_it_and_passed_over_only_by_decision() {
+    let world = shared().await;
+    let topic = unique("waits");
+    create_topic(&world.source.admin(), &topic, 2, &[]).await;
+    let small = [("max.message.bytes", "20000")];
+    create_topic(&world.target.admin(), &format!("munich.{topic}"), 2, &small).await;
+    let producer = producer_with(&plain(&world.source), "none");
+    let large = |number: u64| Record {
+        value: Some([format!("{number:012} ").into_bytes(), noise(60_000)].concat()),
+        ..Record::numbered(i32::try_from(number % 2).unwrap(), number)
+    };
+    write(&producer, &topic, &[large(0), large(1)]).await;
+    write(&producer, &topic, &numbered(2, 20, 2)).await;
+    let mut replicator = world.link(&[&topic]).run();
+    for partition in [0, 1] {
+        let (stopped, progress) = replicator.until_stopped(&topic, partition).await;
+        assert_eq!(stopped.reason, Some(StopReason::RecordTooLarge));
+        assert!(progress.gaps.is_empty(), "{:?}", progress.gaps);
+    }
+    replicator
+        .verb(&["resume", "--topic", &topic, "--partition", "0", "--from", "1"])
+        .unwrap();
+    replicator.until_stored(&topic, 0, 10).await;
+    delete_records(&plain(&world.source), &topic, 1, 5).await.unwrap();
+    let gone = |progress: &tributary::replicator::progress::Progress| {
+        of(progress, &topic, 1).is_some_and(|found| found.reason == Some(StopReason::BelowLogStart))
+    };
+    let progress = replicator.until("the source's loss", gone).await;
+    assert_eq!((progress.gaps[0].from, progress.gaps[0].to), (0, Some(5)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -416,7 +452,7 @@ async fn a_record_that_the_target_refuses_stops_its_partition_until_the_topic_ta
 }
 
 /// Bytes that no codec makes smaller: what counts at the target is the size as it is stored.
-fn noise(size: usize) -> Vec<u8> {
+pub(super) fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -428,7 +464,7 @@ fn noise(size: usize) -> Vec<u8> {
     .collect()
 }
 
-async fn set(admin: &Admin, topic: &str, name: &str, value: &str) {
+pub(super) async fn set(admin: &Admin, topic: &str, name: &str, value: &str) {
     let changes = [(name.to_owned(), ConfigChange::Set(value.to_owned()))].into();
     let change = TopicConfigChange {
         topic: topic.to_owned(),

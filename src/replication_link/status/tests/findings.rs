@@ -39,6 +39,33 @@ fn a_position_that_stands_while_the_source_moves_is_stalled_and_named() {
 }
 
 #[test]
+fn a_cut_or_a_restart_between_two_looks_is_no_standing_still() {
+    let anew = |second, since, source_too: bool| {
+        let mut told = progress(second);
+        told.target.connected_since = Some(at(since));
+        if source_too {
+            told.source.connected_since = Some(at(since));
+        }
+        told
+    };
+    for restarted in [false, true] {
+        let mut link = Watched::new();
+        for second in [0, 10, 20, 30, 40, 50] {
+            link.at(second, 200, 100);
+        }
+        link.told(60, 200, 100, anew(60, 55, restarted));
+        assert_ne!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+        // From then on it counts again.
+        for second in [70, 80, 90, 100, 110] {
+            link.told(second, 200, 100, anew(second, 55, restarted));
+        }
+        assert_ne!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+        link.told(120, 200, 100, anew(120, 55, restarted));
+        assert_eq!(link.verdict(), Verdict::NotMoving, "restarted: {restarted}");
+    }
+}
+
+#[test]
 fn a_paused_link_is_paused_and_still_shows_its_lag() {
     let mut link = Watched::new();
     link.at(0, 100, 100);
@@ -94,20 +121,7 @@ fn a_spec_that_cannot_work_is_stalled_with_field_value_and_remedy() {
 fn a_stopped_partition_makes_the_link_degraded_and_its_gap_stays_told_until_the_spec_changes() {
     let mut link = Watched::new();
     let mut told = progress(10);
-    told.partitions = vec![PartitionProgress {
-        topic: "telemetry".into(),
-        topic_id: TopicId::ZERO.to_string(),
-        partition: 0,
-        state: PartitionState::Stopped,
-        reason: Some(StopReason::BelowLogStart),
-        message: Some("the source deleted them; decide".into()),
-        position: Some(40),
-        stored: Some(40),
-        leader_epoch: None,
-        last_timestamp: None,
-        bytes: 0,
-        records: 0,
-    }];
+    told.partitions = vec![stopped(0, StopReason::BelowLogStart)];
     let gap = ToldGap {
         topic: "telemetry".into(),
         topic_id: TopicId::ZERO.to_string(),
@@ -144,6 +158,60 @@ fn a_stopped_partition_makes_the_link_degraded_and_its_gap_stays_told_until_the_
     link.at(50, 100, 100)
         .expect("Lossless", "True", Reason::NothingLost);
     assert_eq!(link.status().gaps, []);
+}
+
+fn stopped(partition: i32, reason: StopReason) -> PartitionProgress {
+    PartitionProgress {
+        topic: "telemetry".into(),
+        topic_id: TopicId::ZERO.to_string(),
+        partition,
+        state: PartitionState::Stopped,
+        reason: Some(reason),
+        message: Some("raise max.message.bytes".into()),
+        position: Some(40),
+        stored: Some(40),
+        leader_epoch: None,
+        last_timestamp: None,
+        bytes: 0,
+        records: 0,
+    }
+}
+
+#[test]
+fn a_record_that_waits_for_the_target_degrades_the_link_and_is_not_called_lost() {
+    let mut link = Watched::new();
+    let mut told = progress(10);
+    told.partitions = vec![stopped(0, StopReason::RecordTooLarge)];
+    link.told(10, 100, 40, told);
+    let message = link.expect("Stalled", "True", Reason::PartitionStopped);
+    assert!(message.contains("RecordTooLarge: raise"), "{message}");
+    link.expect("Lossless", "True", Reason::NothingLost);
+    link.at(20, 100, 100);
+    link.expect("Ready", "True", Reason::Following);
+    assert_eq!(link.status().gaps, []);
+}
+
+#[test]
+fn several_stopped_partitions_are_named_with_their_reasons_up_to_a_bound() {
+    let mut link = Watched::new();
+    let mut told = progress(10);
+    told.partitions = vec![
+        stopped(1, StopReason::NotAuthorized),
+        stopped(0, StopReason::RecordTooLarge),
+    ];
+    link.told(10, 100, 40, told.clone());
+    let message = link.expect("Ready", "False", Reason::PartitionStopped);
+    assert!(
+        message.ends_with("; also stopped: telemetry-1 (NotAuthorized)"),
+        "{message}"
+    );
+    told.partitions = (0..9).map(|p| stopped(p, StopReason::RecordRefused)).collect();
+    link.told(20, 100, 40, told);
+    let message = link.expect("Ready", "False", Reason::PartitionStopped);
+    assert!(
+        message.ends_with("telemetry-5 (RecordRefused) and 3 more"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -112,16 +112,40 @@ fn a_broken_position_of_ours_stops_and_one_of_others_does_not() {
     );
 }
 
-#[test]
-fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is() {
-    use crate::kafka::error::KafkaError;
-    let code = |code| PositionsError::Kafka(KafkaError::from_code("topic", code, None).unwrap());
-    let timeout = KafkaError::Timeout {
+fn timeout() -> KafkaError {
+    KafkaError::Timeout {
         address: "a".into(),
         doing: "x".into(),
         after: Duration::from_secs(3),
+    }
+}
+
+#[test]
+fn a_late_answer_is_no_cut_while_the_engine_hears_from_that_side() {
+    let late = |heard| is_only_late(&timeout(), heard, None);
+    assert!(late(Some(Duration::ZERO)) && late(Some(HEARD_LATELY)));
+    assert!(!late(Some(HEARD_LATELY * 2)), "not any more");
+    assert!(!late(None), "nothing was ever heard");
+    let refused = KafkaError::Unreachable {
+        address: "a".into(),
+        why: "connection refused".into(),
+        advertised_by: None,
     };
-    assert_eq!(unreadable(&PositionsError::Kafka(timeout)), None);
+    let now = Some(Duration::ZERO);
+    assert!(!is_only_late(&refused, now, None), "that is an answer");
+}
+
+#[test]
+fn what_was_heard_before_a_cut_does_not_end_it_and_what_is_heard_since_does() {
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert!(!is_only_late(&timeout(), seconds(9), seconds(5)));
+    assert!(is_only_late(&timeout(), seconds(2), seconds(5)));
+}
+
+#[test]
+fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is() {
+    let code = |code| PositionsError::Kafka(KafkaError::from_code("topic", code, None).unwrap());
+    assert_eq!(unreadable(&PositionsError::Kafka(timeout())), None);
     assert_eq!(unreadable(&code(6)), None, "NOT_LEADER_OR_FOLLOWER passes");
     assert_eq!(
         unreadable(&code(29)).map(|halt| halt.reason),
@@ -130,13 +154,15 @@ fn a_cluster_out_of_reach_is_no_reason_to_stand_still_for_good_and_a_refusal_is(
     assert!(unreadable(&PositionsError::WrongPartitions { found: 1 }).is_some());
 }
 
+fn limits(largest_batch: Option<u64>) -> Limits {
+    Limits {
+        largest_batch,
+        fingerprint: format!("max.message.bytes={largest_batch:?}"),
+    }
+}
+
 fn refused(code: RDKafkaErrorCode, before: Option<&RefusedRecord>) -> Option<RefusedRecord> {
-    RefusedRecord::new(
-        &Refusal::new(7, 2000, code),
-        1000,
-        "max.message.bytes=1000",
-        before,
-    )
+    RefusedRecord::new(&Refusal::new(7, 2000, code), &limits(Some(1000)), before)
 }
 
 #[test]
@@ -173,7 +199,7 @@ fn only_what_is_the_records_own_fault_stops_its_partition() {
 fn a_record_that_is_not_the_first_of_its_batch_is_named_with_what_waits_for_it() {
     let mut refusal = Refusal::new(7, 10, RDKafkaErrorCode::InvalidDifferentRecord);
     let told = |refusal: &Refusal| {
-        RefusedRecord::new(refusal, 1000, "", None).map(|told| (told.offset, told.message))
+        RefusedRecord::new(refusal, &limits(Some(1000)), None).map(|told| (told.offset, told.message))
     };
     let (offset, message) = told(&refusal).unwrap();
     assert!(
@@ -200,10 +226,10 @@ fn a_refused_record_is_tried_again_when_the_topic_changed() {
     let refused = refused(RDKafkaErrorCode::MessageSizeTooLarge, None).unwrap();
     let much_later = Instant::now() + Duration::from_secs(1_000_000);
     assert!(
-        !refused.is_due("max.message.bytes=1000", much_later),
+        !refused.is_due(&limits(Some(1000)), much_later),
         "a larger record does not shrink"
     );
-    assert!(refused.is_due("max.message.bytes=5000", Instant::now()));
+    assert!(refused.is_due(&limits(Some(5000)), Instant::now()));
     assert!(
         refused.message.contains("max.message.bytes 1000"),
         "{}",
@@ -212,11 +238,40 @@ fn a_refused_record_is_tried_again_when_the_topic_changed() {
 }
 
 #[test]
+fn a_refused_record_is_met_up_to_its_offset_and_missing_rights_are_met_anywhere() {
+    let record = refused(RDKafkaErrorCode::MessageSizeTooLarge, None).unwrap();
+    assert!(record.is_at(3) && record.is_at(7));
+    assert!(!record.is_at(8), "somebody decided to go on behind it");
+    let rights = refused(RDKafkaErrorCode::TopicAuthorizationFailed, None).unwrap();
+    assert!(rights.is_at(7) && rights.is_at(8));
+}
+
+#[test]
+fn a_record_too_large_for_a_limit_that_cannot_be_read_is_tried_again_less_and_less_often() {
+    let refusal = Refusal::new(7, 2000, RDKafkaErrorCode::MessageSizeTooLarge);
+    let again = |before| RefusedRecord::new(&refusal, &limits(None), before).unwrap();
+    let first = again(None);
+    let second = again(Some(&first));
+    let due = |refused: &RefusedRecord, after| refused.is_due(&limits(None), refused.since + after);
+    assert!(!due(&first, RETRY_FIRST / 2) && due(&first, RETRY_FIRST));
+    assert!(!due(&second, RETRY_FIRST) && due(&second, RETRY_FIRST * 2));
+    assert!(
+        first.is_due(&limits(Some(1000)), first.since),
+        "the right to read it was granted"
+    );
+    assert!(
+        first.message.contains("grant DescribeConfigs"),
+        "{}",
+        first.message
+    );
+}
+
+#[test]
 fn what_may_pass_by_itself_is_tried_again_less_and_less_often() {
     let first = refused(RDKafkaErrorCode::TopicAuthorizationFailed, None).unwrap();
     let second = refused(RDKafkaErrorCode::TopicAuthorizationFailed, Some(&first)).unwrap();
     let due =
-        |refused: &RefusedRecord, after: Duration| refused.is_due(&refused.settings, refused.since + after);
+        |refused: &RefusedRecord, after: Duration| refused.is_due(&limits(Some(1000)), refused.since + after);
     assert!(!due(&first, RETRY_FIRST / 2) && due(&first, RETRY_FIRST));
     assert!(!due(&second, RETRY_FIRST) && due(&second, RETRY_FIRST * 2));
     let mut last = second;
