@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tributary::kafka::positions::POSITIONS_TOPIC;
-use tributary::replicator::progress::StopReason;
+use tributary::replicator::progress::{Side, StopReason};
 
-use super::records::{Audit, audit, numbered, producer_with, write};
+use super::decisions::{noise, set};
+use super::records::{Audit, Record, audit, numbered, producer_with, write};
 use super::world::{Link, World, plain, shared};
 use crate::harness::acls::AUTHORIZER;
 use crate::harness::client::create_topic;
@@ -216,6 +217,76 @@ async fn a_topic_that_may_be_seen_and_not_read_stops_alone_and_is_not_asked_for_
     replicator.stop().await;
     replicator.start();
     replicator.until_stored(&closed, 0, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_answers_too_late_is_told_and_is_no_cut_while_records_arrive() {
+    let world = World::start().await;
+    let topic = unique("late");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let producer = producer_with(&plain(&world.source), "lz4");
+    let mut replicator = world.proxied_link(&[&topic]).run();
+    write(&producer, &topic, &numbered(0, 100, 1)).await;
+    replicator.until_stored(&topic, 0, 100).await;
+    // Every call takes 4 s and gives up after 3, and records arrive all the same.
+    world.target.proxy(0).set(Line::Up(Duration::from_secs(2)));
+    write(&producer, &topic, &numbered(100, 20_000, 1)).await;
+    let late = |progress: &tributary::replicator::progress::Progress| {
+        let fault = progress.last_error.as_ref().filter(|error| error.until.is_none());
+        fault.is_some_and(|error| error.side == Side::Target && error.reason == "KafkaTimeout")
+    };
+    let progress = replicator.until("an answer to be late", late).await;
+    assert!(progress.target.is_connected(), "{:?}", progress.target);
+    // Once nothing arrives any more, nothing speaks for the line.
+    let silent = |progress: &tributary::replicator::progress::Progress| !progress.target.is_connected();
+    let progress = replicator.until("the target to count as away", silent).await;
+    assert_eq!(progress.target.reason.as_deref(), Some("KafkaTimeout"));
+    world.target.proxy(0).mend();
+    replicator.until_stored(&topic, 0, 20_000).await;
+    let audit = audit(&world.arrived(&topic, 1, 20_000).await, 20_000, 1);
+    assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_may_not_be_read_is_found_and_only_a_record_above_it_stops() {
+    let (source, target) = tokio::join!(KafkaCluster::start(1, &[]), KafkaCluster::start(1, &AUTHORIZER));
+    let world = World { source, target };
+    let topic = unique("untold");
+    let target = format!("munich.{topic}");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    let small = [("max.message.bytes", "20000")];
+    create_topic(&world.target.admin(), &target, 1, &small).await;
+    world.target.allow(&["Describe", "Write"], &target);
+    let positions = ["Create", "Describe", "DescribeConfigs", "Read", "Write"];
+    world.target.allow(&positions, POSITIONS_TOPIC);
+    let sized = |number: u64, bytes| Record {
+        value: Some([format!("{number:012} ").into_bytes(), noise(bytes)].concat()),
+        ..Record::numbered(0, number)
+    };
+    let producer = producer_with(&plain(&world.source), "none");
+    let records: Vec<Record> = (0..100).map(|number| sized(number, 2000)).collect();
+    write(&producer, &topic, &records).await;
+    let mut link = world.link(&[&topic]);
+    link.target = scram(&world.target).0;
+    let mut replicator = link.run();
+    let progress = replicator.until_stored(&topic, 0, 100).await;
+    assert!(progress.gaps.is_empty());
+    write(&producer, &topic, &[sized(100, 60_000), sized(101, 10)]).await;
+    let (stopped, progress) = replicator.until_stopped(&topic, 0).await;
+    assert_eq!(
+        (stopped.reason, stopped.position),
+        (Some(StopReason::RecordTooLarge), Some(100))
+    );
+    let message = stopped.message.unwrap_or_default();
+    assert!(message.contains("grant DescribeConfigs"), "{message}");
+    assert!(progress.gaps.is_empty());
+    set(&world.target.admin(), &target, "max.message.bytes", "100000").await;
+    // It would be tried again within a minute, and is at once by a new process.
+    replicator.stop().await;
+    replicator.start();
+    replicator.until_stored(&topic, 0, 102).await;
+    let audit = audit(&world.arrived(&topic, 1, 102).await, 102, 1);
+    assert_eq!((audit.lost, audit.disordered), (0, 0), "{audit:?}");
 }
 
 /// The endpoint of a cluster's listener with SASL over TLS, and the files with the password and the CA.
