@@ -84,7 +84,7 @@ reasons! {
     TopicMissing: "A Kafka topic that the object writes to does not exist.", "Create the topic.";
     // ReplicationLink.
     PositionsLost: "Positions of this link were seen before and are gone.", "Follow the runbook 'Positions lost'; nothing is replicated meanwhile.";
-    PartitionStopped: "A partition cannot go on without losing or repeating data.", "See status.gaps and the runbook 'A partition stopped'.";
+    PartitionStopped: "A partition cannot go on without losing or repeating data.", "See the message and the runbook 'A partition stopped'.";
     GapRecorded: "Source records are gone before they were replicated.", "See status.gaps for the exact range.";
     LoopRefused: "A topic is fed from the link's own target: replicating it would loop.", "Exclude it by topics.deny, or use a prefix.";
     NameCollision: "A topic's name on the target is taken by another source or link.", "Use another prefix, or exclude one of them.";

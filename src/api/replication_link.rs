@@ -196,7 +196,7 @@ pub struct Gap {
     /// First offset after the missing ones; absent when it cannot be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<i64>,
-    /// Why, such as `BelowLogStart`, `BeyondLogEnd`, `TopicRecreated` or `RecordTooLarge`.
+    /// Why, such as `BelowLogStart`, `BeyondLogEnd` or `TopicRecreated`.
     pub reason: String,
     /// When it was first seen.
     pub seen_at: Time,

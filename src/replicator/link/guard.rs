@@ -33,8 +33,8 @@ fn retry_pause(attempts: u32) -> Duration {
 }
 
 /// A side that the engine heard from within this time is there, however late it answers a survey: a full batch takes as
-/// long on a line of 64 kB/s.
-const HEARD_LATELY: Duration = Duration::from_secs(15);
+/// long on a line of 200 kB/s. Longer would tell of a silent cut too late: it counts on top of a survey's own deadline.
+const HEARD_LATELY: Duration = Duration::from_secs(5);
 
 /// Whether a call that failed says only that the answer is late, given how long ago the engine's own clients `heard` from
 /// that side: the line may be full of the very records that they carry. What was heard before the side went `down` (how
