@@ -57,41 +57,44 @@ async fn a_cluster_that_is_deleted_leaves_volumes_and_record_and_one_of_the_same
 }
 
 #[tokio::test]
-async fn without_retain_the_record_belongs_to_the_cluster_and_with_it_again_to_nobody() {
+async fn without_retain_record_and_volumes_belong_to_the_cluster_and_with_it_again_to_nobody() {
     let world = World::new("ec-release").await;
     let mut spec = munich(1);
     spec["spec"]["storage"]["retain"] = json!(false);
     let cluster = world.apply(&spec).await;
     let (identity, record) = world.record().await;
-    assert_eq!(record.owner_references()[0].uid, cluster.uid().unwrap());
-    let when_deleted = |set: &StatefulSet| {
-        let policy = set
-            .spec
-            .as_ref()
+    let uid = cluster.uid().unwrap();
+    assert_eq!(record.owner_references()[0].uid, uid);
+    let set = world.set().await.spec.unwrap();
+    assert_eq!(
+        set.persistent_volume_claim_retention_policy
             .unwrap()
-            .persistent_volume_claim_retention_policy
-            .as_ref();
-        policy.unwrap().when_deleted.clone().unwrap()
+            .when_deleted
+            .as_deref(),
+        Some("Retain"),
+        "whoever deletes the StatefulSet alone must not delete the data"
+    );
+    world.claim(0).await;
+    let owned = |claim: &PersistentVolumeClaim| match claim.owner_references() {
+        [owner] if owner.uid == uid && owner.controller.is_none() => Ok(()),
+        other => Err(format!("{other:?}")),
     };
-    assert_eq!(when_deleted(&world.set().await), "Delete");
+    world.fixture.wait(CLAIM, owned).await;
 
     spec["spec"]["storage"]["retain"] = json!(true);
     world.apply(&spec).await;
-    let unowned = |map: &ConfigMap| {
-        let owners = map.owner_references();
-        if owners.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{owners:?}"))
-        }
-    };
-    world.fixture.wait(RECORD, unowned).await;
-    let retained = |set: &StatefulSet| match when_deleted(set).as_str() {
-        "Retain" => Ok(()),
-        other => Err(other.to_owned()),
-    };
-    world.fixture.wait(SET, retained).await;
+    world.fixture.wait(RECORD, unowned::<ConfigMap>).await;
+    world.fixture.wait(CLAIM, unowned::<PersistentVolumeClaim>).await;
     assert_eq!(world.record().await.0, identity);
+}
+
+fn unowned<K: ResourceExt>(object: &K) -> Result<(), String> {
+    let owners = object.owner_references();
+    if owners.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{owners:?}"))
+    }
 }
 
 #[tokio::test]
