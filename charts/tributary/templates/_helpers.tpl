@@ -81,7 +81,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
-# Volumes: found, grown, and given an owner. Where spec.storage.retain is false, Kubernetes removes them with it; the operator may not.
+# Volumes: found, grown, and given an owner. Where spec.storage.retain is false, Kubernetes removes them with the EdgeCluster; the operator may not.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, patch]

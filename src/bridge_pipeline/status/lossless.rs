@@ -9,7 +9,7 @@ use crate::bridge::progress::{self as bridge, BridgeProgress, Lossless};
 use crate::controller::Told;
 
 /// The annotation by which a person says that losses up to a time (RFC 3339) are known and dealt with.
-pub const ACKNOWLEDGED_ANNOTATION: &str = "tributary.dev/losses-acknowledged";
+pub(super) const ACKNOWLEDGED_ANNOTATION: &str = "tributary.dev/losses-acknowledged";
 /// What is appended to the message when that annotation is no time.
 const NO_TIME: &str =
     "; the annotation tributary.dev/losses-acknowledged is not a time such as 2026-01-31T12:00:00Z: ";

@@ -224,17 +224,21 @@ async fn ending_a_session_without_a_server_gives_up_in_time_and_says_so() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
 }
 
-#[tokio::test]
-async fn messages_that_the_server_drops_are_seen() {
-    // A queue of ten messages: what comes while the bridge is away does not fit.
-    let options = Options {
+/// A queue of ten messages: what comes while a bridge is away does not fit.
+fn small_queue() -> Options {
+    Options {
         config: vec![
             "max_inflight_messages 10".into(),
             "max_queued_messages 10".into(),
             "sys_interval 1".into(),
         ],
         ..Options::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn messages_that_the_server_drops_are_seen() {
+    let options = small_queue();
     let (mqtt, kafka) = (Mosquitto::start(&options).await, shared().await);
     let config = ready_config(&mqtt, kafka).await;
     let mut bridge = Bridge::ready(&config).await;
@@ -256,14 +260,7 @@ async fn messages_that_the_server_drops_are_seen() {
 
 #[tokio::test]
 async fn what_the_server_drops_while_the_bridge_is_away_is_in_the_first_count_that_it_reads_again() {
-    let options = Options {
-        config: vec![
-            "max_inflight_messages 10".into(),
-            "max_queued_messages 10".into(),
-            "sys_interval 1".into(),
-        ],
-        ..Options::default()
-    };
+    let options = small_queue();
     let kafka = shared().await;
     for v5 in [true, false] {
         let mqtt = Mosquitto::start(&options).await;
