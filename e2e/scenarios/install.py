@@ -78,6 +78,7 @@ def rights_are_bounded(t):
     for verb, what, *flags in [("list", "secrets"), ("create", "secrets"), ("patch", "secrets"), ("create", "pods"), ("patch", "pods"),
                                ("deletecollection", "pods"), ("delete", "persistentvolumeclaims"), ("deletecollection", "persistentvolumeclaims"),
                                ("create", "persistentvolumeclaims"), ("watch", "persistentvolumeclaims"),
+                               ("get", "edgeclusters.tributary.dev"), ("get", "replicationlinks.tributary.dev"),
                                ("update", "edgeclusters.tributary.dev"), ("patch", "edgeclusters.tributary.dev"), ("delete", "edgeclusters.tributary.dev"),
                                ("get", "edgeclusters.tributary.dev", "--subresource=status"), ("create", "clusterroles"), ("get", "nodes/proxy"),
                                ("patch", "leases.coordination.k8s.io/tributary-operator", f"--namespace={sites.SYSTEM}")]:

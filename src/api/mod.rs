@@ -10,6 +10,7 @@ mod endpoint;
 mod reason;
 mod replication_link;
 mod status;
+pub mod words;
 
 #[cfg(test)]
 mod tests;

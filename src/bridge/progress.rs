@@ -330,6 +330,13 @@ impl BridgeProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::words::{DEAD_LETTER, words_of};
+
+    #[test]
+    fn every_word_of_a_dead_letter_is_explained() {
+        let known: Vec<&str> = words_of(DEAD_LETTER).map(|word| word.name).collect();
+        assert_eq!(known, Reason::OF_DEAD_LETTERS.map(Reason::as_str));
+    }
 
     fn progress() -> BridgeProgress {
         let now: Timestamp = "2025-11-21T09:00:00Z".parse().unwrap();

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::Value;
 
 use super::schema::sections;
-use crate::api::Reason;
+use crate::api::{Reason, words};
 
 const WRITTEN_BY: &str = "<!-- Written by `make generate`. Do not edit. -->\n";
 
@@ -73,6 +73,17 @@ pub(super) fn conditions_page() -> String {
             reason.as_str(),
             said.cause,
             said.remedy
+        );
+    }
+    text.push_str(
+        "\n## Other words\n\nThey stand in lists of the status, in metrics' label `reason` and in dead letters. `tributary explain WORD` knows \
+         all of this page.\n\n| Word | In | What happened | What to do |\n| --- | --- | --- | --- |\n",
+    );
+    for word in words::WORDS {
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            word.name, word.place, word.cause, word.remedy
         );
     }
     text

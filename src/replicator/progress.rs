@@ -336,3 +336,23 @@ pub enum Side {
     /// The process: its files and configuration.
     Local,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use crate::api::words::{LINK_STOPPED, STOPPED, words_of};
+
+    #[test]
+    fn every_word_for_what_stands_still_is_explained() {
+        let known: Vec<&str> = words_of(STOPPED).map(|word| word.name).collect();
+        assert_eq!(known, StopReason::ALL.map(StopReason::as_str));
+        for reason in LinkStopReason::ALL.map(LinkStopReason::as_str) {
+            let condition = Reason::ALL.iter().any(|known| known.as_str() == reason);
+            assert!(
+                condition || words_of(LINK_STOPPED).any(|word| word.name == reason),
+                "{reason}"
+            );
+        }
+    }
+}

@@ -1,10 +1,11 @@
-//! `tributary explain`: what a reason, a condition or a verdict means and what to do about it.
+//! `tributary explain`: what a reason, a condition, a verdict or a word of a status list means and what to do about it.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::StatusError;
 use super::person::verdict_needs_person;
+use crate::api::words::{self, WORDS, Word};
 use crate::api::{Reason, Verdict, condition_type as condition};
 use crate::health::TABLE;
 
@@ -99,11 +100,27 @@ const RUNBOOKS: [(&str, &str, &[&str]); 7] = [
     ("roll-waits.md", "A roll waits", &["RollWaiting"]),
 ];
 
-/// Say what a reason, condition or verdict means, and what to do
+/// Where the book tells more of the words of a place.
+const PLACES: [(&str, &str, &str); 4] = [
+    (words::STOPPED, "partition-stopped.md", "A partition stopped"),
+    (
+        words::REFUSED,
+        "link-refuses.md",
+        "A link, or a topic of it, is refused",
+    ),
+    (
+        words::LINK_STOPPED,
+        "link-refuses.md",
+        "A link, or a topic of it, is refused",
+    ),
+    (words::DEAD_LETTER, "dead-letters.md", "Dead letters"),
+];
+
+/// Say what a reason, condition, verdict or word of a status list means, and what to do
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status: 0 done; 3 no such name; 64 the command line is wrong.")]
 pub struct Args {
-    /// A reason, condition or verdict as `tributary status` and `kubectl describe` show it; without one, all are listed
+    /// A reason, condition, verdict or word of a list as `tributary status` and `kubectl describe` show it; without one, all are listed
     #[arg(value_name = "REASON|CONDITION|VERDICT")]
     name: Option<String>,
 }
@@ -127,6 +144,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     reasons
         .chain(conditions)
         .chain(Verdict::ALL.iter().map(|v| v.as_str()))
+        .chain(WORDS.iter().map(|word| word.name))
 }
 
 /// All that has this name: a word may be a reason and a verdict.
@@ -138,6 +156,7 @@ fn explain(name: &str) -> Result<String, StatusError> {
     parts.extend(Verdict::ALL.into_iter().filter(|v| is(v.as_str())).map(verdict));
     parts.extend(CONDITIONS.iter().filter(|(n, ..)| is(n)).map(condition_text));
     parts.extend(Reason::ALL.iter().filter(|r| is(r.as_str())).map(|r| reason(*r)));
+    parts.extend(WORDS.iter().filter(|w| is(w.name)).map(word));
     if parts.is_empty() {
         return Err(StatusError::UnknownName {
             name: name.to_owned(),
@@ -154,6 +173,7 @@ fn similar(asked: &str) -> String {
         .filter(|(likeness, _)| *likeness >= SIMILAR)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    // A word that stands in several places is one suggestion.
     near.dedup_by_key(|(_, name)| *name);
     let near: Vec<&str> = near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect();
     match near.as_slice() {
@@ -169,6 +189,13 @@ fn runbook(name: &str) -> String {
     })
 }
 
+fn word_runbook(word: &Word) -> String {
+    let found = PLACES.iter().find(|(place, ..)| *place == word.place);
+    found.map_or_else(String::new, |(_, file, title)| {
+        format!("  Runbook        {title}: {RUNBOOKS_AT}{file}\n")
+    })
+}
+
 fn reason(reason: Reason) -> String {
     let (name, said) = (reason.as_str(), reason.text());
     format!(
@@ -176,6 +203,17 @@ fn reason(reason: Reason) -> String {
         said.cause,
         said.remedy,
         runbook(name)
+    )
+}
+
+fn word(word: &Word) -> String {
+    format!(
+        "{} (in {})\n  What happened  {}\n  What to do     {}\n{}",
+        word.name,
+        word.place,
+        word.cause,
+        word.remedy,
+        word_runbook(word)
     )
 }
 
@@ -226,6 +264,13 @@ fn everything() -> String {
     for reason in Reason::ALL {
         let _ = writeln!(text, "  {:<25} {}", reason.as_str(), reason.text().cause);
     }
+    let mut place = "";
+    for word in WORDS {
+        if std::mem::replace(&mut place, word.place) != word.place {
+            let _ = writeln!(text, "\nIn {place}");
+        }
+        let _ = writeln!(text, "  {:<25} {}", word.name, word.cause);
+    }
     text.push_str("\ntributary explain NAME says what to do.\n");
     text
 }
@@ -247,6 +292,32 @@ mod tests {
             assert!(text.contains(reason.text().cause), "{text}");
             assert!(text.contains(reason.text().remedy), "{text}");
         }
+    }
+
+    #[test]
+    fn every_word_of_a_list_is_explained_and_stands_in_its_runbook() {
+        for word in WORDS {
+            let text = explain(&word.name.to_lowercase()).unwrap();
+            assert!(text.contains(word.cause) && text.contains(word.remedy), "{text}");
+            if let Some((_, file, title)) = PLACES.iter().find(|(place, ..)| *place == word.place) {
+                let page = docs(&format!("runbooks/{file}"));
+                assert!(page.starts_with(&format!("# {title}\n")), "{file}");
+                assert!(
+                    page.contains(&format!("`{}`", word.name)),
+                    "{file}: {}",
+                    word.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_of_two_lists_is_told_for_both() {
+        let text = explain("RecordRefused").unwrap();
+        assert!(
+            text.contains("(in a dead letter)") && text.contains("a stopped partition)"),
+            "{text}"
+        );
     }
 
     #[test]

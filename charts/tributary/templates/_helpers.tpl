@@ -55,7 +55,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 # The three kinds: read; never written, but for their status.
 - apiGroups: [tributary.dev]
   resources: [edgeclusters, bridgepipelines, replicationlinks]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# Before the session of a bridge that went is ended, whether it is gone for good is asked of the API server, not of a cache.
+- apiGroups: [tributary.dev]
+  resources: [bridgepipelines]
+  verbs: [get]
 - apiGroups: [tributary.dev]
   resources: [edgeclusters/status, bridgepipelines/status, replicationlinks/status]
   verbs: [patch]

@@ -4,7 +4,14 @@ use proptest::prelude::*;
 use super::super::validate::tests::{region, valid};
 use super::apply::Answers;
 use super::*;
+use crate::api::words::{TOPICS, words_of};
 use crate::kafka::KafkaError;
+
+#[test]
+fn every_state_of_a_topic_is_explained() {
+    let known: Vec<&str> = words_of(TOPICS).map(|word| word.name).collect();
+    assert_eq!(known, state::ALL);
+}
 
 fn topic(partitions: i32, config: &[(&str, &str)]) -> ValidTopic {
     ValidTopic {

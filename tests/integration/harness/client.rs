@@ -60,7 +60,8 @@ pub(crate) async fn produce(
         .offset
 }
 
-/// Creates a topic with this many partitions and these settings, and waits until it has leaders.
+/// Creates a topic with this many partitions and these settings, and waits until it has leaders. A broker that is
+/// fenced, for its disk stood still longer than its session, takes none: that is waited for too.
 pub(crate) async fn create_topic(
     admin: &Admin,
     name: &str,
@@ -77,11 +78,17 @@ pub(crate) async fn create_topic(
         replication_factor: -1,
         configs,
     };
-    let mut results = admin.create_topics(&[topic], false).await.expect("an answer");
-    let created = results
-        .remove(name)
-        .expect("a result")
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let created = super::wait::eventually(&format!("brokers for {name}"), PATIENCE, async || {
+        let mut results = admin
+            .create_topics(std::slice::from_ref(&topic), false)
+            .await
+            .expect("an answer");
+        match results.remove(name).expect("a result") {
+            Err(error) if error.to_string().contains("fenced") => Err(error.to_string()),
+            result => Ok(result.unwrap_or_else(|error| panic!("{name}: {error}"))),
+        }
+    })
+    .await;
     super::wait::eventually(&format!("leaders of {name}"), PATIENCE, || leaders(admin, name)).await;
     created
 }

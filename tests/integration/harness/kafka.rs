@@ -206,9 +206,14 @@ impl KafkaCluster {
             ("share.coordinator.state.topic.replication.factor", replicas),
             ("auto.create.topics.enable", "false".into()),
             ("group.initial.rebalance.delay.ms", "0".into()),
-            // A killed broker is noticed within seconds; compaction and deletion happen while a test waits.
+            // A killed broker of several is noticed within seconds. An only one has nobody to take over: a disk that
+            // stands still for some seconds must not fence it.
             ("broker.heartbeat.interval.ms", "500".into()),
-            ("broker.session.timeout.ms", "4000".into()),
+            (
+                "broker.session.timeout.ms",
+                if controllers.len() == 1 { "30000" } else { "4000" }.into(),
+            ),
+            // Compaction and deletion happen while a test waits.
             ("log.cleaner.backoff.ms", "200".into()),
             ("log.cleaner.dedupe.buffer.size", "4194304".into()),
             ("log.retention.check.interval.ms", "500".into()),
