@@ -85,6 +85,15 @@ demo: ## a factory and a region on this machine, a cut line, and an audit that n
 demo-down: ## remove everything that `make demo` made (caches stay)
 	e2e/demo/run --down $(if $(CLUSTER),--cluster $(CLUSTER))
 
+.PHONY: gitops
+gitops: PROFILE := $(if $(filter file,$(origin PROFILE)),dev,$(PROFILE))
+gitops: ## a region and two factories rolled out by a real Argo CD from a Git repository, to play with: docs/src/gitops-trial.md
+	e2e/argocd/run --up
+
+.PHONY: gitops-down
+gitops-down: ## remove everything that `make gitops` made (caches stay)
+	e2e/argocd/run --down
+
 ##@ Other
 .PHONY: help
 help: ## this list

@@ -7,9 +7,12 @@ import threading
 import time
 
 from harness import base, probe, toolbox
-from harness.errors import StepFailed
+from harness.errors import NotYet, StepFailed
 from harness.objects import condition, lag, observed_at, verdict, wait_verdict
+from harness.sites import REGION_HOST
+from harness.status import shown, status
 from harness.ui import say
+from harness.wait import until
 
 TOLERANCE = 15.0
 SLOW = "300kbit"
@@ -41,6 +44,8 @@ def cut(t):
     t.step("cutting the line")
     t.line.cut()
     cut_at = time.time()
+    until("`tributary status` over both clusters tells the cut", lambda: told(t), 45, every=0.5)
+    say(f"`tributary status` told it {time.time() - cut_at:.1f} s after the cut")
     link = wait_verdict(t.factory, "replicationlink", "to-eu", "Disconnected", seconds=45, on_poll=note)
     t.expect(condition(link, "Connected")["status"] == "False", "Connected=False", condition(link, "Connected"))
     t.expect(condition(link, "Ready")["status"] == "True", "Ready stays True: sites are often offline", condition(link, "Ready"))
@@ -51,6 +56,17 @@ def cut(t):
     wait_verdict(t.factory, "replicationlink", "to-eu", "CatchingUp", "InSync", seconds=60, on_poll=note)
     wait_verdict(t.factory, "replicationlink", "to-eu", "InSync", seconds=90, on_poll=note)
     t.expect(verdicts[-3:] == ["Disconnected", "CatchingUp", "InSync"], "the verdict went Disconnected, CatchingUp, InSync", verdicts)
+
+
+def told(t):
+    """Both clusters are shown, the link as Disconnected with the address and since when, and nobody is needed for it."""
+    document = status(t.world.sites)
+    link = shown(document, "to-eu")
+    if link["verdict"] != "Disconnected":
+        raise NotYet(link["verdict"])
+    reasons = " ".join(c["message"] for c in link["conditions"])
+    if not all(c["reachable"] for c in document["contexts"]) or REGION_HOST not in reasons or not link["since"] or link["needsPerson"]:
+        raise NotYet(json.dumps(link))
 
 
 def carried(t) -> int:

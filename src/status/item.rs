@@ -153,8 +153,19 @@ impl Item {
         self.rank = rank(self, verdict);
     }
 
-    /// Nobody can be asked about what is only remembered: the context needs the person, not each of its objects.
+    /// What is only remembered is known of nobody: the context needs the person, not each of its objects.
     pub(super) fn remembered(mut self) -> Self {
+        Verdict::Unknown.as_str().clone_into(&mut self.verdict);
+        self.stale = true;
+        self.since = None;
+        if let Some(behind) = &mut self.behind {
+            behind.catch_up_seconds = None;
+        }
+        self.going()
+    }
+
+    /// What ends by itself needs nobody.
+    pub(super) fn going(mut self) -> Self {
         self.needs_person = false;
         self.why.clear();
         self.rank = self.rank.max(RANK_REMEMBERED);
@@ -238,14 +249,20 @@ fn word(object: &Object, told: &[Told]) -> String {
     word.to_owned()
 }
 
-/// When the verdict began, by the condition that changes with it.
+/// When the verdict began, by the condition that changes with it. Between `CatchingUp` and `InSync` none changes: both
+/// count from the last change before, such as the line's return.
 fn since(verdict: &str, told: &[Told]) -> Option<Timestamp> {
     let one = |type_: &str, status: &str| find(told, type_).filter(|c| c.status == status)?.since;
+    let last = || {
+        let with_it = [condition::READY, condition::CONNECTED, condition::KEEPING_UP];
+        with_it.iter().filter_map(|type_| find(told, type_)?.since).max()
+    };
     let by_verdict = match known_verdict(verdict) {
         Some(Verdict::Disconnected) => one(condition::CONNECTED, "False"),
         Some(Verdict::FallingBehind | Verdict::NotMoving) => {
             one(condition::KEEPING_UP, "False").or_else(|| one(condition::STALLED, "True"))
         }
+        Some(Verdict::InSync | Verdict::CatchingUp) => last(),
         _ => None,
     };
     by_verdict.or_else(|| find(told, condition::READY)?.since)
@@ -275,7 +292,10 @@ fn behind(object: &Object, verdict: Option<Verdict>, stale: bool) -> Option<Behi
 fn worth_telling(told: &[Told]) -> Vec<Told> {
     let abnormal = [condition::STALLED, condition::RECONCILING];
     let wrong = |c: &&Told| {
-        if abnormal.contains(&c.type_.as_str()) {
+        if !KNOWN.contains(&c.type_.as_str()) {
+            // A newer operator's: which of its statuses is the bad one is not known here.
+            false
+        } else if abnormal.contains(&c.type_.as_str()) {
             c.status == "True"
         } else {
             c.status != "True"
@@ -295,6 +315,20 @@ fn worth_telling(told: &[Told]) -> Vec<Told> {
     }
     kept
 }
+
+/// The conditions whose statuses this program can judge.
+const KNOWN: [&str; 10] = [
+    condition::READY,
+    condition::RECONCILING,
+    condition::STALLED,
+    condition::QUORUM_HEALTHY,
+    condition::PARTITIONS_HEALTHY,
+    condition::TOPICS_SYNCED,
+    condition::UP_TO_DATE,
+    condition::CONNECTED,
+    condition::KEEPING_UP,
+    condition::LOSSLESS,
+];
 
 fn weight(told: &Told) -> u8 {
     match (told.type_.as_str(), told.status.as_str()) {

@@ -199,11 +199,10 @@ fn namespace(name: &str, objects: &[&Object], answer: &Answer, remembered: bool)
     let going = answer.going.contains(name);
     let read = |object: &Object| {
         let item = Item::read(object, answer.now);
-        // In a namespace that goes, everything ends by itself.
-        if remembered || going {
-            item.remembered()
-        } else {
-            item
+        match (remembered, going) {
+            (true, _) => item.remembered(),
+            (false, true) => item.going(),
+            (false, false) => item,
         }
     };
     let mut clusters: BTreeMap<&str, Cluster> = objects

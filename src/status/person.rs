@@ -95,8 +95,12 @@ fn lasting<'a>(facts: &'a Facts<'_>) -> Option<&'a Told> {
     if let Some(told) = facts.lasting(condition::READY) {
         return Some(told);
     }
-    if facts.kind != Kind::EdgeCluster {
-        return None;
+    match facts.kind {
+        Kind::EdgeCluster => {}
+        // Its MQTT broker stands beside it, on no long line, and drops what comes when its queue is full.
+        Kind::BridgePipeline => return facts.lasting(condition::CONNECTED),
+        // Sites are often offline; the source keeps what waits.
+        Kind::ReplicationLink => return None,
     }
     [condition::QUORUM_HEALTHY, condition::PARTITIONS_HEALTHY]
         .iter()
@@ -201,6 +205,18 @@ mod tests {
         ] {
             let why = why(Kind::EdgeCluster, None, &[told(type_, status, reason, minutes)]);
             assert_eq!(!why.is_empty(), needs, "{type_}={status} {reason} {minutes} min");
+        }
+    }
+
+    #[test]
+    fn a_bridge_that_stays_cut_off_needs_a_person_for_its_brokers_queue_fills() {
+        for (minutes, needs) in [(9, false), (11, true)] {
+            let conditions = [
+                told("Ready", "True", "MqttUnreachable", 9999),
+                told("Connected", "False", "MqttUnreachable", minutes),
+            ];
+            let why = why(Kind::BridgePipeline, Some(Verdict::Disconnected), &conditions);
+            assert_eq!(!why.is_empty(), needs, "{minutes} min: {why:?}");
         }
     }
 

@@ -15,6 +15,17 @@ const MIN_NAME: usize = 12;
 
 /// The whole picture, one line for each line of the terminal, without line ends.
 pub(super) fn picture(fleet: &Fleet, look: Look) -> Vec<String> {
+    let mut out = tree(fleet, look);
+    let (summary, ink) = rows::summary(fleet);
+    out.push(String::new());
+    for piece in wrapped(&summary, 0, 3, look) {
+        out.push(cut(&look.paint(ink, &piece), look));
+    }
+    out
+}
+
+/// The picture without its last line, which says who needs a person.
+pub(super) fn tree(fleet: &Fleet, look: Look) -> Vec<String> {
     let lines = rows::lines(fleet, look);
     let columns = Columns::fit(&lines, look);
     let mut out = Vec::new();
@@ -47,16 +58,11 @@ pub(super) fn picture(fleet: &Fleet, look: Look) -> Vec<String> {
             }
         }
     }
-    let (summary, ink) = rows::summary(fleet);
-    out.push(String::new());
-    for piece in wrapped(&summary, 0, 3, look) {
-        out.push(look.paint(ink, &piece));
-    }
     out.iter().map(|line| cut(line, look)).collect()
 }
 
 /// What does not fit is cut; blanks at the end are nothing.
-fn cut(line: &str, look: Look) -> String {
+pub(super) fn cut(line: &str, look: Look) -> String {
     let line = match look.width {
         Some(width) => shortened(line, width, look),
         None => line.into(),

@@ -252,7 +252,14 @@ fn cause(told: &Told, site: &Site) -> String {
 fn verdict(item: &Item) -> (String, Ink) {
     if item.stale {
         let age = item.age_seconds.map_or_else(
-            || "no status".to_owned(),
+            || {
+                (if item.reported_verdict.is_some() {
+                    "no time"
+                } else {
+                    "no status"
+                })
+                .to_owned()
+            },
             |age| format!("stale, {}", short_span(age)),
         );
         let ink = if item.needs_person { Ink::Bad } else { Ink::Warn };

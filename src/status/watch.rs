@@ -13,7 +13,7 @@ use super::StatusError;
 use super::fetch::Source;
 use super::model::{Answer, Fleet};
 use super::note::{Note, NoteKind};
-use super::render::picture;
+use super::render::{cut, tree};
 use super::rows;
 use super::style::{Ink, Look};
 
@@ -103,13 +103,11 @@ fn page(fleet: &Fleet, interval: Duration, look: Look) -> Vec<String> {
         "tributary status, every {} s, {time}, Ctrl-C ends",
         interval.as_secs()
     );
-    let mut lines = vec![look.paint(Ink::Dim, &title), String::new()];
-    lines.extend(picture(fleet, look));
-    // When the page is cut, the summary stays.
+    let mut lines = vec![cut(&look.paint(Ink::Dim, &title), look), String::new()];
+    lines.extend(tree(fleet, look));
+    // One line, however narrow: when the page is cut, it stays.
     let (summary, ink) = rows::summary(fleet);
-    if let Some(last) = lines.last_mut() {
-        *last = look.paint(ink, &summary);
-    }
+    lines.extend([String::new(), cut(&look.paint(ink, &summary), look)]);
     lines
 }
 
@@ -120,10 +118,8 @@ fn frame(lines: &[String], rows: usize, look: Look) -> String {
     if lines.len() > rows && rows > 2 {
         let hidden = lines.len() - (rows - 2) - 1;
         shown.truncate(rows - 2);
-        shown.push(look.paint(
-            Ink::Dim,
-            &format!("{} {hidden} more lines; the worst stand first", look.ellipsis()),
-        ));
+        let more = format!("{} {hidden} more lines; the worst stand first", look.ellipsis());
+        shown.push(cut(&look.paint(Ink::Dim, &more), look));
         shown.extend(lines.last().cloned());
     }
     shown.truncate(rows);
@@ -185,6 +181,7 @@ impl Ends {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{Make, answer, fleet};
     use super::*;
 
     const LOOK: Look = Look {
@@ -205,6 +202,32 @@ mod tests {
             "\x1b[?2026h\x1b[Hline 1\x1b[K\r\nline 2\x1b[K\x1b[J\x1b[?2026l"
         );
         assert!(!text.contains("\x1b[2J"));
+    }
+
+    #[test]
+    fn no_line_of_a_page_is_wider_than_the_terminal_however_narrow() {
+        let troubled =
+            Make::cluster("factory", "munich", 1).condition("Stalled", "True", "QuorumLost", "gone", 900);
+        let fleet = fleet(&[answer("factory-munich", vec![troubled])]);
+        for width in 1..130 {
+            let look = Look {
+                width: Some(width),
+                ..LOOK
+            };
+            let page = page(&fleet, Duration::from_secs(5), look);
+            for rows in [3, 4, 24] {
+                let frame = frame(&page, rows, look);
+                let frame = console::strip_ansi_codes(&frame);
+                let lines: Vec<&str> = frame.split("\r\n").collect();
+                assert!(lines.len() <= rows, "{width}x{rows}: {frame}");
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| console::measure_text_width(line) <= width),
+                    "{width}: {frame}"
+                );
+            }
+        }
     }
 
     #[test]

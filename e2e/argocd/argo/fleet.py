@@ -8,7 +8,7 @@ import urllib.parse
 from typing import Dict, List
 
 from harness import base, sites, toolbox
-from harness.errors import NotYet
+from harness.errors import NotYet, StepFailed
 from harness.kube import Kube
 from harness.line import LocalLine
 from harness.process import CLUSTER, ROOT, cluster_tool, run, stream, target_dir
@@ -65,9 +65,9 @@ class Fleet:
 
     def _prepare(self, site: Site) -> None:
         """What a site has before Argo CD comes: its namespace, and the passwords that are in no repository."""
+        namespace = os.path.join(sites.SAMPLES, site.namespace, "00-namespace.yaml")
+        site.kube("apply", "--server-side", "--field-manager=technician", "--force-conflicts", "-f", namespace)
         if site in self.factories.values():
-            namespace = os.path.join(sites.SAMPLES, "factory", "00-namespace.yaml")
-            site.kube("apply", "--server-side", "--field-manager=technician", "--force-conflicts", "-f", namespace)
             base.mqtt_secret(site)
 
     def apply_ours(self) -> None:
@@ -146,6 +146,20 @@ class Fleet:
         toolbox.ensure(next(iter(self.worlds.values())), self.region)
 
 
+    def how_to(self) -> str:
+        """What somebody does who has the fleet before him; docs/src/gitops-trial.md goes on from here."""
+        kubectl = " ".join(self.hub.argv)
+        factories = "\n".join(f"  {name:8} kubectl --kubeconfig {site.kube.kubeconfig} get ec,bp,rl -A" for name, site in self.factories.items())
+        return f"""
+A region and two factories, rolled out by Argo CD from a Git repository.
+  Git      {self.repository.clone}   (edit, commit, git push)
+  Argo CD  {kubectl} -n {NAMESPACE} get applications
+           Argo CD looks into Git every two to three minutes; at once with
+           {kubectl} -n {NAMESPACE} annotate applications --all argocd.argoproj.io/refresh=normal --overwrite
+{factories}
+Remove everything: make gitops-down"""
+
+
 def prepare(build: bool) -> Fleet:
     """Tools, images, three clusters, lines. What is there already is left as it is."""
     run("tools", [CLUSTER, "tools", "--only", ",".join([*TOOLS, "kubectl"])], timeout=3600)
@@ -156,11 +170,16 @@ def prepare(build: bool) -> Fleet:
     say(f"starting the clusters {', '.join(names)}")
     stream("clusters", [CLUSTER, "up", *names], f"`{CLUSTER} status`; `{CLUSTER} down --all` starts afresh", os.path.join(target_dir(), "cluster"))
     stream("images", [CLUSTER, "load"], f"`{CLUSTER} status`")
+    fleet = Fleet(cluster_tool("find kubectl", "path", "kubectl"))
+    for site in fleet.sites:
+        found = site.kube.list("deployment", sites.SYSTEM, "app.kubernetes.io/managed-by=Helm")
+        if found:
+            raise StepFailed("clusters", f"{site.cluster} has the demo or other scenarios in it: Helm installed an operator there", "make demo-down, then again")
     for factory in FACTORIES.values():
         run("line", [CLUSTER, "line", "up", factory, REGION])
         run("line", [CLUSTER, "line", "mend", factory, REGION])
     run("name of the region", [CLUSTER, "alias", REGION, sites.REGION_HOST])
-    return Fleet(cluster_tool("find kubectl", "path", "kubectl"))
+    return fleet
 
 
 def tear_down() -> None:

@@ -35,6 +35,9 @@ class Repository:
         os.makedirs(self.served)
         run("git init", ["git", "init", "--quiet", "--bare", "--initial-branch=main", self.bare])
         run("git init", ["git", "init", "--quiet", "--initial-branch=main", self.clone])
+        # Who only plays with it needs no configuration.
+        for key, value in {"user.name": "Operations", "user.email": "operations@example.com", "commit.gpgsign": "false"}.items():
+            self._git("config", key, value)
         self._git("remote", "add", "origin", self.bare)
         # What is committed or about to be: what CI would see.
         files = run("git ls-files", ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "manifests", "crds"]).stdout.split("\n")
@@ -55,8 +58,7 @@ class Repository:
         self.append("manifests/sites/eu/kustomization.yaml", ONE_BROKER)
 
     def _git(self, *arguments: str) -> str:
-        who = ["-c", "user.name=scenario", "-c", "user.email=scenario@example.com", "-c", "commit.gpgsign=false"]
-        return run("git", ["git", "-C", self.clone, *who, *arguments]).stdout.strip()
+        return run("git", ["git", "-C", self.clone, *arguments]).stdout.strip()
 
     def read(self, path: str) -> str:
         """A file of the clone."""
@@ -83,7 +85,7 @@ class Repository:
         """Commit and push everything; the revision."""
         self._git("add", "--all")
         self._git("commit", "--quiet", "-m", message)
-        self._git("push", "--quiet", "origin", "main")
+        self._git("push", "--quiet", "--set-upstream", "origin", "main")
         return self.head()
 
     def restore(self, files: Dict[str, str], message: str) -> str:

@@ -53,6 +53,7 @@ fn cut() -> Vec<Answer> {
 fn catching_up() -> Vec<Answer> {
     let link = link()
         .in_situation(Situation::CatchingUp, "Following", "following 2 topics", 90_000)
+        .condition("Connected", "True", "Following", "following 2 topics", 41)
         .set(
             "/status/lag",
             json!({"offsets": 120_000, "estimatedBytes": 92_274_688, "seconds": 340, "catchUpSeconds": 95}),
