@@ -72,13 +72,13 @@ def rights_are_bounded(t):
         where = [] if any(f.startswith("--namespace") for f in flags) else ["--namespace=factory"]
         return t.factory.kube.run("auth", "can-i", verb, what, *where, *flags, f"--as={account}", check=False).stdout.strip()
     for verb, what in [("delete", "pods"), ("patch", "persistentvolumeclaims"), ("create", "jobs.batch"), ("delete", "jobs.batch"), ("delete", "services"),
-                       ("delete", "configmaps"), ("delete", "statefulsets.apps"), ("get", "secrets"), ("create", "events.events.k8s.io")]:
+                       ("delete", "configmaps"), ("delete", "statefulsets.apps"), ("get", "secrets"), ("create", "events.events.k8s.io"),
+                       *[(verb, f"{kind}.tributary.dev") for verb in ("get", "list", "watch") for kind in ("edgeclusters", "bridgepipelines", "replicationlinks")]]:
         said = may(verb, what)
         t.expect(said == "yes", f"the operator may {verb} {what}", said)
     for verb, what, *flags in [("list", "secrets"), ("create", "secrets"), ("patch", "secrets"), ("create", "pods"), ("patch", "pods"),
                                ("deletecollection", "pods"), ("delete", "persistentvolumeclaims"), ("deletecollection", "persistentvolumeclaims"),
                                ("create", "persistentvolumeclaims"), ("watch", "persistentvolumeclaims"),
-                               ("get", "edgeclusters.tributary.dev"), ("get", "replicationlinks.tributary.dev"),
                                ("update", "edgeclusters.tributary.dev"), ("patch", "edgeclusters.tributary.dev"), ("delete", "edgeclusters.tributary.dev"),
                                ("get", "edgeclusters.tributary.dev", "--subresource=status"), ("create", "clusterroles"), ("get", "nodes/proxy"),
                                ("patch", "leases.coordination.k8s.io/tributary-operator", f"--namespace={sites.SYSTEM}")]:

@@ -11,6 +11,9 @@ def run(t):
     """See above."""
     kube = t.factory.kube
     wait_verdict(t.factory, "replicationlink", "to-eu", "InSync")
+    # As the runbooks have it, without a word about where the configuration is.
+    shown = kube.exec("factory", "to-eu-replicator-0", ["tributary", "replicator", "positions"]).stdout
+    t.expect("telemetry" in shown, "the link's own command shows its positions", shown[-500:])
     before = region_end(t)
     kube.delete("replicationlink", "to-eu", "factory")
 

@@ -27,6 +27,8 @@ use super::{CaSource, ClientTlsMode, Duration, KafkaEndpoint, SecretKeyRef, Verd
     doc = "An MQTT bridge: subscriptions of an MQTT broker routed into Kafka topics, acknowledged after Kafka did.",
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message(Message::Expression("'metadata.name ' + self.metadata.name + ' is too long: at most 40 characters, so that pod and service names fit'".into())),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')")
+        .message(Message::Expression("'metadata.name ' + self.metadata.name + ': lower case letters, digits and hyphens, so that the names of its pods are valid'".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Buffered", type_ = "integer", json_path = ".status.lag.inFlight", description = "Messages received and not yet acknowledged by Kafka"),

@@ -50,9 +50,9 @@ words! {
         SourceTopicMissing: "The source's topic is gone.",
             "Restore it, or nothing: a restarted link no longer lists it.";
         TargetTopicMissing: "The target's topic was deleted after records were replicated to it.",
-            "Create it there and decide where to go on, or withdraw the positions: then it is filled from the beginning.";
+            "Create it there and decide where to go on; --from earliest fills it with what the source still holds.";
         TargetTopicRecreated: "The target's topic was deleted and created again after records were replicated to it.",
-            "Decide where to go on, or withdraw the positions of an empty topic.";
+            "Decide where to go on; --from earliest fills it with what the source still holds.";
         TargetNotEmpty: "The target's partition holds records that no position accounts for.",
             "Decide where to go on, or restore the positions.";
         RecordTooLarge: "A record exceeds max.message.bytes of the target's topic.",

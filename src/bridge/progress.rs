@@ -56,6 +56,10 @@ pub struct MqttProgress {
     /// What the last CONNACK said about the session; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_present: Option<bool>,
+    /// How long the server keeps the session, in seconds, where it said in CONNACK that this is not what was asked for
+    /// (MQTT 5 section 3.2.2.3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_expiry_seconds: Option<u32>,
     /// What the first CONNACK of this process said: false, although an earlier process had a session, means that the
     /// session was lost while none ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]

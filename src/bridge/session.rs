@@ -199,7 +199,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
     }
 
     fn begin(&mut self, source: &mut D::Source, ack: &ConnAck) -> Result<Subscribing, MqttError> {
-        let present = ack.session_present;
+        let (present, expiry) = (ack.session_present, ack.session_expiry);
         self.unreadable = None;
         self.engine.connected(present);
         self.metrics.connects.inc();
@@ -208,6 +208,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         self.board.update(|p| {
             p.mqtt.connected_since = Some(Timestamp::now());
             p.mqtt.session_present = Some(present);
+            p.mqtt.session_expiry_seconds = expiry;
             p.mqtt.first_session_present.get_or_insert(present);
             p.counters.connects = connects;
         });

@@ -412,6 +412,12 @@ impl Window {
         }
         let already = self.already.remove(&message.pkid);
         let awaited = self.awaited.remove(&message.pkid);
+        if message.dup && already.is_none() && awaited.is_none() {
+            // We have acknowledged it and the server has not seen that. Taken in anew it stands behind those that came
+            // after it; so they are taken in anew too, in their order.
+            self.forget();
+            return Recognised::New;
+        }
         let Some(entry) = awaited.and_then(|number| self.get_mut(number)) else {
             let same = message.dup && already.is_some_and(|content| content == self.content(message));
             return if same {

@@ -97,7 +97,7 @@ pub(super) fn status(
     let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
     let mut lost = progress.map_or(0, |p| memory.sessions_lost(p));
     let current = current(look).and(progress);
-    let effective = effective(object, look, &old);
+    let effective = effective(object, look, &old, progress);
     let mut account = account(object, memory, look, current, &old);
     let away = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old));
     if let Some(loss) = &away {
@@ -412,15 +412,35 @@ fn subscriptions(
     wanted.chain(stale).take(100).collect()
 }
 
+/// What the spec asks for, or what the server grants of it; while no bridge can be asked, as it was.
+fn session_expiry(
+    bridge: &ValidatedBridge,
+    object: &BridgePipeline,
+    old: &BridgePipelineStatus,
+    progress: Option<&BridgeProgress>,
+) -> Option<String> {
+    let Some(progress) = progress else {
+        let same = old.observed_generation == object.meta().generation;
+        let before = old.effective.as_ref().filter(|_| same);
+        return before.map_or_else(|| bridge.session_expiry.clone(), |e| e.session_expiry.clone());
+    };
+    let asked = bridge.config.mqtt.session_expiry_seconds;
+    match progress.mqtt.session_expiry_seconds {
+        Some(granted) if asked != Some(granted) => Some(format!("{granted}s")),
+        _ => bridge.session_expiry.clone(),
+    }
+}
+
 fn effective(
     object: &BridgePipeline,
     look: &Look<'_>,
     old: &BridgePipelineStatus,
+    progress: Option<&BridgeProgress>,
 ) -> EffectiveBridgePipeline {
     match look.validated {
         Ok((bridge, _)) => EffectiveBridgePipeline {
             client_id: bridge.config.mqtt.client_id.clone(),
-            session_expiry: bridge.session_expiry.clone(),
+            session_expiry: session_expiry(bridge, object, old, progress),
             bootstrap_servers: Some(bridge.config.kafka.bootstrap_servers.join(",")),
         },
         Err(_) => old.effective.clone().unwrap_or(EffectiveBridgePipeline {

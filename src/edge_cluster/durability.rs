@@ -4,7 +4,8 @@ use super::names;
 use super::validate::{ValidTopic, ValidatedEdgeCluster};
 
 /// What an acknowledged record survives, in one sentence, with the topics of the spec whose own settings say less.
-pub fn of(cluster: &ValidatedEdgeCluster) -> String {
+/// `sharing`: brokers run on one node together now.
+pub fn of(cluster: &ValidatedEdgeCluster, sharing: bool) -> String {
     let config = cluster.broker_config();
     let flush = config.get("log.flush.interval.messages").map(String::as_str);
     let in_sync = config.get("min.insync.replicas").map_or("1", String::as_str);
@@ -44,9 +45,14 @@ pub fn of(cluster: &ValidatedEdgeCluster) -> String {
                     "; in topics that lower min.insync.replicas ({topics}) it may be on fewer and be lost with them"
                 )
             });
+            let survives = if sharing {
+                "any one broker, but brokers share a node now: it may be lost with that node's power"
+            } else {
+                "any one node"
+            };
             format!(
                 "a record acknowledged with acks=all is on at least {in_sync} of {n} brokers: it survives the loss of \
-                 any one node; topics with replicas 1 do not{weaker}"
+                 {survives}; topics with replicas 1 do not{weaker}"
             )
         }
     }
@@ -72,7 +78,7 @@ mod tests {
 
     fn with(mut object: EdgeCluster, key: &str, value: &str) -> String {
         object.spec.config.insert(key.into(), value.into());
-        of(&valid(&object))
+        of(&valid(&object), false)
     }
 
     fn with_topics(mut object: EdgeCluster, topics: &[(&str, &str, &str)]) -> String {
@@ -85,15 +91,23 @@ mod tests {
                 config: [((*key).into(), (*value).into())].into(),
             })
             .collect();
-        of(&valid(&object))
+        of(&valid(&object), false)
     }
 
     #[test]
     fn the_sentence_tells_when_the_spec_weakens_it() {
-        assert!(of(&valid(&factory())).contains("fsync"));
+        assert!(of(&valid(&factory()), false).contains("fsync"));
         let weak = with(factory(), "log.flush.interval.messages", "10000");
         assert!(weak.contains("page cache"), "{weak}");
-        assert!(of(&valid(&region())).contains("at least 2 of 3"));
+        assert!(
+            of(&valid(&region()), false)
+                .contains("at least 2 of 3 brokers: it survives the loss of any one node")
+        );
+        let shared = of(&valid(&region()), true);
+        assert!(
+            shared.contains("any one broker") && shared.contains("brokers share a node"),
+            "{shared}"
+        );
         let weak = with(region(), "min.insync.replicas", "1");
         assert!(weak.contains("may be lost"), "{weak}");
     }

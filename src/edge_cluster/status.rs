@@ -158,7 +158,7 @@ pub fn compute(report: &Report<'_>) -> EdgeClusterStatus {
             .unwrap_or_default(),
         partitions: report.kafka().ok().map(|k| k.counts.clone()),
         topics,
-        effective: report.cluster.ok().map(effective),
+        effective: report.cluster.ok().map(|c| effective(c, report.observed)),
     }
 }
 
@@ -259,14 +259,23 @@ fn address(host: &str, port: u16) -> String {
     }
 }
 
-fn effective(cluster: &ValidatedEdgeCluster) -> EffectiveEdgeCluster {
+fn effective(cluster: &ValidatedEdgeCluster, observed: &Observed) -> EffectiveEdgeCluster {
+    let mut nodes: Vec<&str> = observed
+        .pods
+        .values()
+        .filter_map(|p| p.host_ip.as_deref())
+        .collect();
+    let placed = nodes.len();
+    nodes.sort_unstable();
+    nodes.dedup();
+
     EffectiveEdgeCluster {
         storage_class_name: cluster.storage.class.clone(),
         retain: cluster.storage.retain,
         resources: Some(cluster.resources.clone()),
         heap: format!("{}m", cluster.heap_mib),
         config: cluster.chosen.clone(),
-        durability: durability::of(cluster),
+        durability: durability::of(cluster, nodes.len() < placed),
     }
 }
 

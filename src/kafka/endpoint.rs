@@ -13,6 +13,8 @@ use super::connection::{
 };
 use crate::telemetry::Redacted;
 
+/// Addresses that are tried, at most: the CRDs' bound.
+pub const MAX_BOOTSTRAP_SERVERS: usize = 20;
 /// Bound of one credential file; a bundle of every public CA is 230 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -20,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaEndpointFile {
-    /// `host:port` of some brokers, 1 to 16.
+    /// `host:port` of some brokers, 1 to [`MAX_BOOTSTRAP_SERVERS`].
     pub bootstrap_servers: Vec<String>,
     /// TLS towards the brokers.
     pub tls: TlsFile,
@@ -100,7 +102,7 @@ impl From<ScramMechanism> for SaslMechanism {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// No address, or more than the bound.
-    #[error("bootstrapServers has {count} entries; give 1 to 16")]
+    #[error("bootstrapServers has {count} entries; give 1 to {MAX_BOOTSTRAP_SERVERS}")]
     BootstrapServers {
         /// How many there are.
         count: usize,
@@ -169,7 +171,7 @@ impl KafkaEndpointFile {
     /// # Errors
     /// The first thing that does not fit; nothing is guessed and nothing is skipped.
     pub fn load(&self) -> Result<KafkaConnection, EndpointError> {
-        if !(1..=16).contains(&self.bootstrap_servers.len()) {
+        if !(1..=MAX_BOOTSTRAP_SERVERS).contains(&self.bootstrap_servers.len()) {
             return Err(EndpointError::BootstrapServers {
                 count: self.bootstrap_servers.len(),
             });

@@ -4,10 +4,8 @@ use kube::ResourceExt;
 
 use crate::api::{Delivery, KafkaEndpoint, NamingType, Reason, ReplicationLink, Start};
 use crate::controller::{PodEndpoint, Problem, SecretMounts};
+use crate::kafka::endpoint::MAX_BOOTSTRAP_SERVERS;
 use crate::replicator::config::{self, ReplicatorConfig, TopicSelection, TopicsConfig, Tuning};
-
-/// Bootstrap addresses of one side that a pod's file takes.
-const MAX_BOOTSTRAP_SERVERS: usize = 16;
 
 /// A spec that can work, with what it refers to.
 #[derive(Clone, Debug)]

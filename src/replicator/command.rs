@@ -26,7 +26,7 @@ pub struct Args {
         long,
         global = true,
         env = "TRIBUTARY_REPLICATOR_CONFIG",
-        default_value = "/etc/tributary/replicator.yaml"
+        default_value = "/etc/tributary/config/replicator.yaml"
     )]
     config: PathBuf,
     #[command(subcommand)]

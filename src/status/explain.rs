@@ -55,7 +55,7 @@ const CONDITIONS: [(&str, &str, &str); 10] = [
     (
         condition::CONNECTED,
         "BridgePipeline, ReplicationLink",
-        "Connected to both sides. False alone needs nobody: sites are often offline.",
+        "Connected to both sides. False alone needs nobody at a link: sites are often offline. A bridge's broker drops when its queue is full.",
     ),
     (
         condition::KEEPING_UP,

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, Kind, endpoint, frozen, refused, too_long, with};
+use super::{Case, Kind, dotted, endpoint, frozen, refused, too_long, with};
 
 pub(super) fn kind() -> Kind {
     let base = base();
-    let mut cases = vec![too_long(&base)];
+    let mut cases = vec![too_long(&base), dotted(&base)];
     cases.extend(session(&base));
     cases.extend(connection(&base));
     cases.extend(endpoint::ca(&base, "mqtt/tls/ca"));

@@ -110,6 +110,12 @@ fn case(on: On, at: &str, told: &str, base: &Value, changes: &Value) -> Case {
     }
 }
 
+/// A name that a StatefulSet cannot have.
+fn dotted(base: &Value) -> Case {
+    let told = "metadata.name line.one: lower case letters, digits and hyphens, so that the names of its pods are valid";
+    refused("", told, base, &json!({"/metadata/name": "line.one"}))
+}
+
 /// A name that is one character too long for every kind.
 fn too_long(base: &Value) -> Case {
     let name = "a".repeat(41);

@@ -52,14 +52,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 
 {{/* What the operator does in the namespaces that it looks after. Each line says what for. */}}
 {{- define "tributary.rules" -}}
-# The three kinds: read; never written, but for their status.
+# The three kinds: read; never written, but for their status. One by one (get) where a cache does not do: an object that this version
+# cannot read gets a status that says so, and a bridge's session is ended only when the bridge is gone for good.
 - apiGroups: [tributary.dev]
   resources: [edgeclusters, bridgepipelines, replicationlinks]
-  verbs: [list, watch]
-# Before the session of a bridge that went is ended, whether it is gone for good is asked of the API server, not of a cache.
-- apiGroups: [tributary.dev]
-  resources: [bridgepipelines]
-  verbs: [get]
+  verbs: [get, list, watch]
 - apiGroups: [tributary.dev]
   resources: [edgeclusters/status, bridgepipelines/status, replicationlinks/status]
   verbs: [patch]

@@ -423,3 +423,27 @@ fn at_rest_two_looks_give_a_status_that_needs_no_write() {
     let second = bridge.object.status.clone().unwrap();
     assert_eq!(BridgePipeline::at_rest(&first), BridgePipeline::at_rest(&second));
 }
+
+#[test]
+fn a_session_that_the_server_keeps_for_less_than_asked_is_told_as_it_is() {
+    let mut watched = Watched::new();
+    let expiry = |watched: &Watched| {
+        let status = watched.object.status.as_ref().unwrap();
+        status.effective.as_ref().unwrap().session_expiry.clone()
+    };
+    watched.following(0);
+    assert_eq!(expiry(&watched).as_deref(), Some("168h"));
+    let mut granted = progress(10);
+    granted.mqtt.session_expiry_seconds = Some(7200);
+    watched.look(10, &[running()], Ok(granted.clone()));
+    assert_eq!(expiry(&watched).as_deref(), Some("7200s"));
+    watched.look(20, &[], Err("no pod answers".into()));
+    assert_eq!(
+        expiry(&watched).as_deref(),
+        Some("7200s"),
+        "while nobody can be asked it stays"
+    );
+    granted.mqtt.session_expiry_seconds = Some(7 * 24 * 3600);
+    watched.look(30, &[running()], Ok(granted));
+    assert_eq!(expiry(&watched).as_deref(), Some("168h"));
+}

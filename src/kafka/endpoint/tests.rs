@@ -207,7 +207,7 @@ fn fields_that_do_not_go_together_are_refused() {
 fn bootstrap_servers_are_checked_and_bounded() {
     for servers in [
         vec![],
-        vec!["kafka:1".to_owned(); 17],
+        vec!["kafka:1".to_owned(); MAX_BOOTSTRAP_SERVERS + 1],
         vec!["kafka:1".into(), "kafka".into()],
     ] {
         let error = KafkaEndpointFile::plaintext(servers).load().expect_err("refused");

@@ -117,7 +117,9 @@ fn an_address_on_both_sides_is_a_loop_under_identity() {
 #[test]
 fn more_addresses_than_the_file_takes_are_refused_here_and_not_by_the_pod() {
     let mut many = target();
-    many.file.bootstrap_servers = (0..17).map(|i| format!("kafka-{i}.example:9092")).collect();
+    many.file.bootstrap_servers = (0..=MAX_BOOTSTRAP_SERVERS)
+        .map(|i| format!("kafka-{i}.example:9092"))
+        .collect();
     let found = validate(&object(), &source(), &many).unwrap_err();
     assert_eq!(found[0].field, "spec.target.external.bootstrapServers");
     many.file.bootstrap_servers.pop();

@@ -30,8 +30,10 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(200);
 /// How often acknowledgements are looked for while nothing is fetched; bounds what that adds to a record's delay.
 const AWAIT_ACKS: Duration = Duration::from_millis(1);
-/// The same while the target has been silent for long.
+/// The same while the target has been silent for [`SILENT_AFTER`].
 const AWAIT_ACKS_LONGEST: Duration = Duration::from_millis(50);
+/// Longer than an acknowledgement takes over any line in use.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// How often room in the producer's queue is looked for.
 const AWAIT_ROOM: Duration = Duration::from_millis(2);
 
@@ -249,14 +251,20 @@ impl Pump {
     }
 
     /// Waits for acknowledgements, or for work when none are due.
-    fn rest(&self) {
+    fn rest(&mut self) {
         if self.is_idle() {
+            // Whoever has nothing to acknowledge is not silent.
+            self.acknowledged = Instant::now();
             return self.link.wake.wait(IDLE);
         }
         // A target that has been silent for long is asked less often. Not by `producer.poll`, which runs in circles through
         // what is left of a wait below one millisecond: half a core at a few records a second.
-        let silent = self.acknowledged.elapsed() / 8;
-        self.link.wake.wait(silent.clamp(AWAIT_ACKS, AWAIT_ACKS_LONGEST));
+        let wait = if self.acknowledged.elapsed() < SILENT_AFTER {
+            AWAIT_ACKS
+        } else {
+            AWAIT_ACKS_LONGEST
+        };
+        self.link.wake.wait(wait);
     }
 
     /// Shows the link where each partition is.

@@ -162,7 +162,10 @@ fn of_a_context_that_does_not_answer_the_last_is_shown_and_the_context_alone_nee
 fn of_a_context_that_went_a_moment_ago_nothing_is_claimed_either() {
     let link = Make::link("factory", "to-eu", "munich")
         .in_situation(Situation::CatchingUp, "Following", "following 2 topics", 60)
-        .set("/status/lag", json!({"offsets": 120, "seconds": 3, "catchUpSeconds": 95}))
+        .set(
+            "/status/lag",
+            json!({"offsets": 120, "seconds": 3, "catchUpSeconds": 95}),
+        )
         .set("/status/observedAt", json!(ago(20)));
     let mut away = answer("lyon", vec![Make::cluster("factory", "munich", 1), link]);
     away.reachable = false;
@@ -172,7 +175,10 @@ fn of_a_context_that_went_a_moment_ago_nothing_is_claimed_either() {
         assert_eq!((&*item.verdict, item.stale, item.since), ("Unknown", true, None));
     }
     let text = draw(&[away], WIDE);
-    assert!(text.contains("Unknown (stale, 20 s)") && !text.contains("done in"), "{text}");
+    assert!(
+        text.contains("Unknown (stale, 20 s)") && !text.contains("done in"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -32,6 +32,8 @@ enum Step {
     Retry,
     /// Kafka does not have a record, for a cause that may pass.
     Fail(u8),
+    /// From now on nothing that we say reaches the server, until the connection ends.
+    Deafen,
     /// The connection ends; what the server sends now is lost on its way.
     Disconnect,
     /// And begins, with the session or without.
@@ -52,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::sample::select(vec![0_u8, 1, 9]).prop_map(Step::Block),
         2 => Just(Step::Retry),
         2 => prop::sample::select(vec![0_u8, 1, 9]).prop_map(Step::Fail),
+        1 => Just(Step::Deafen),
         2 => Just(Step::Disconnect),
         3 => prop::bool::weighted(0.8).prop_map(Step::Connect),
         1 => (1..8_u64).prop_map(Step::Expire),
@@ -79,12 +82,18 @@ struct World {
     /// What the server has not seen acknowledged, in order, and how much of it this connection has brought.
     unacknowledged: Vec<Held>,
     served: usize,
+    /// The server hears nothing any more, and how many acknowledgements it has missed.
+    deaf: bool,
+    missed: usize,
     /// Whether this connection has brought something new.
     fresh: bool,
     acknowledged: Vec<u16>,
     planned: BTreeMap<u16, u64>,
     number: BTreeMap<u64, u16>,
     pushed: u64,
+    /// The order in which the server got what its packet IDs stand for.
+    order: BTreeMap<u16, usize>,
+    published: usize,
 }
 
 impl World {
@@ -100,6 +109,7 @@ impl World {
                 self.publish(pkid, *routes, false);
             }
             Step::Serve => self.serve(w),
+            Step::Deafen => self.deaf = self.connected,
             Step::Disconnect => self.disconnect(w),
             Step::Connect(present) => self.connect(w, *present),
             Step::Expire(routes) => self.expire(*routes),
@@ -113,10 +123,16 @@ impl World {
         }
         while let Some(released) = w.release() {
             if let Some(pkid) = released.acknowledge {
-                let held = self.unacknowledged.remove(0);
+                let held = self.unacknowledged[self.missed];
                 assert_eq!(held.pkid, pkid, "in the order of receipt, once");
-                // Underflows if it was not served in this connection.
-                self.served -= 1;
+                if self.deaf {
+                    self.missed += 1;
+                    assert!(self.missed <= self.served);
+                } else {
+                    self.unacknowledged.remove(0);
+                    // Underflows if it was not served in this connection.
+                    self.served -= 1;
+                }
                 self.acknowledged.push(pkid);
             }
         }
@@ -176,6 +192,8 @@ impl World {
 
     fn publish(&mut self, pkid: u16, routes: u64, reused: bool) {
         self.planned.insert(pkid, routes);
+        self.published += 1;
+        self.order.insert(pkid, self.published);
         self.unacknowledged.push(Held {
             pkid,
             dup: false,
@@ -222,6 +240,7 @@ impl World {
         if !std::mem::take(&mut self.connected) {
             return;
         }
+        (self.deaf, self.missed) = (false, 0);
         // A packet ID comes round again only after all the others have been received in between.
         if let Some(next) = self.unacknowledged.get_mut(self.served)
             && (self.fresh || !next.reused)
@@ -235,8 +254,10 @@ impl World {
         self.disconnect(w);
         (self.connected, self.served, self.fresh) = (true, 0, false);
         if !present {
-            // The server has forgotten them: nobody will ask for them again.
-            self.unacknowledged.clear();
+            // The server has forgotten them, perhaps when it had sent again only some: they have no place in an order.
+            for held in self.unacknowledged.drain(..) {
+                self.order.remove(&held.pkid);
+            }
         }
         w.connected(present);
     }
@@ -247,12 +268,14 @@ impl World {
         }
         let Held { pkid, .. } = self.unacknowledged.remove(0);
         self.number.retain(|_, of| *of != pkid);
+        // An acknowledgement that it missed was not for what has the packet ID now.
+        self.acknowledged.retain(|of| *of != pkid);
         self.publish(pkid, routes, true);
     }
 
     /// Everything works from now on.
     fn settle(&mut self, w: &mut Window) {
-        if !self.connected {
+        if !self.connected || self.deaf {
             self.connect(w, true);
         }
         let mut rounds = 0;
@@ -297,9 +320,26 @@ proptest! {
             }
             let positions: Vec<_> = last.values().collect();
             prop_assert!(positions.is_sorted(), "topic {}: {:?}", topic, log);
+            let positions = last_of_each(&world, log);
+            prop_assert!(positions.is_sorted(), "topic {}, as the server has it: {:?}", topic, world);
         }
         prop_assert_eq!(w.bytes(), 0);
     }
+}
+
+/// Where the last record of each of the server's messages is, in the server's order: a message that was sent again after
+/// its acknowledgement was lost is still the same.
+fn last_of_each(world: &World, log: &[RecordId]) -> Vec<usize> {
+    let mut last = BTreeMap::new();
+    let which = |id: &RecordId| Some((*world.order.get(world.number.get(&id.message)?)?, id.slot));
+    for (position, id) in log.iter().enumerate() {
+        which(id).map(|which| last.insert(which, position));
+    }
+    // One that was refused when it was sent again has no place in the order any more.
+    for refused in world.refused.iter().filter_map(which) {
+        last.remove(&refused);
+    }
+    last.into_values().collect()
 }
 
 /// Every planned slot of an acknowledged message is in Kafka, as record or as dead letter.

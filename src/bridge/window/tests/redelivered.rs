@@ -160,3 +160,21 @@ fn what_kafka_has_already_is_acknowledged_after_what_came_before_it() {
     w.delivered(id(1, 0));
     assert_eq!(acks(&mut w), [Some(5), Some(7)]);
 }
+
+#[test]
+fn when_an_acknowledgement_was_lost_the_last_record_of_a_key_stays_the_last() {
+    let mut w = window();
+    for pkid in [7, 8, 9] {
+        push(&mut w, pkid, 1);
+        send(&mut w);
+    }
+    w.delivered(id(0, 0));
+    assert_eq!(acks(&mut w), [Some(7)], "which the server does not see");
+    w.disconnected();
+    w.delivered(id(1, 0));
+    assert_eq!(acks(&mut w), [None]);
+    w.connected(true);
+    for pkid in [7, 8, 9] {
+        assert_eq!(w.recognise(&again(pkid, "x")), Recognised::New, "{pkid}");
+    }
+}
