@@ -8,13 +8,12 @@ import urllib.parse
 from typing import Dict, List
 
 from harness import base, sites, toolbox
-from harness.errors import NotYet, StepFailed
+from harness.errors import StepFailed
 from harness.kube import Kube
 from harness.line import LocalLine
 from harness.process import CLUSTER, ROOT, cluster_tool, run, stream, target_dir
 from harness.sites import Site, World
 from harness.ui import say
-from harness.wait import until
 
 from .instance import NAMESPACE, TOOLS, ArgoCD
 from .processes import Processes, free_port, listening
@@ -78,17 +77,6 @@ class Fleet:
             assert old in text, old
             text = text.replace(old, new)
         self.hub("apply", "--server-side", "--field-manager=tributary", "-f", "-", input=text)
-
-    def kinds_are_noticed(self, site: Site) -> None:
-        """Argo CD asks which kinds there are when a CRD changes, and not again for minutes; a kind that the API server does not list in that
-        very moment is not watched, and its objects seem Progressing. So the CRDs change once more when they are listed (docs/src/gitops.md)."""
-        def listed():
-            kinds = {r["kind"] for r in json.loads(site.kube("get", "--raw", "/apis/tributary.dev/v1alpha1"))["resources"]}
-            if not {"EdgeCluster", "BridgePipeline", "ReplicationLink"} <= kinds:
-                raise NotYet(str(kinds))
-        until(f"{site.name} serves our kinds", listed, 60, every=0.5)
-        crds = [f"{kind}.tributary.dev" for kind in ("edgeclusters", "bridgepipelines", "replicationlinks")]
-        site.kube("annotate", "crd", *crds, "tributary.dev/listed=yes", "--overwrite")
 
     def _access(self, site: Site) -> dict:
         """Address and credentials of a cluster; a factory's through the forwarder that can be cut."""

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import secrets
 import urllib.request
 from typing import Dict, List, Optional
 
@@ -43,6 +44,11 @@ class ArgoCD:
             self.hub("apply", "--server-side", "--field-manager=argocd", "-n", NAMESPACE, *chosen, timeout=120)
             if part == "crds":
                 until("Argo CD's kinds are served", lambda: self._served(chosen), 60, every=0.5)
+        # Its API server, which does not run here, would make it; without it the controllers take no change of argocd-cm, our health scripts
+        # among them, until they start again.
+        self.hub.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "argocd-secret", "namespace": NAMESPACE,
+                                                                          "labels": {"app.kubernetes.io/part-of": "argocd"}},
+                        "stringData": {"server.secretkey": secrets.token_urlsafe(32)}})
         # Argo CD wants it to exist; nothing of ours is in it.
         self.hub.apply({"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": "default", "namespace": NAMESPACE},
                         "spec": {}})
