@@ -8,6 +8,8 @@ TABLE = os.path.join(HERE, "..", "..", "..", "docs", "src", "reference", "condit
 HEAD = "| Situation | `verdict` | `Ready` | other conditions | Argo CD |"
 # Rows that an EdgeCluster, which has no verdict, can be in.
 OF_CLUSTERS = ("Starting", "Stalled", "InSync", "Unknown", "Paused")
+# No scenario brings these about yet; the rows are tested with objects made for them.
+NOT_SEEN = {"ReplicationLink-NotMoving.json", "ReplicationLink-DataGone.json"}
 
 
 class Row(NamedTuple):
@@ -56,7 +58,7 @@ def wanted() -> List[str]:
     # A bridge holds back the MQTT broker: what is behind is there, and the bridge does not fall behind.
     found = [file_of(kind, row) for kind, words in kinds.items() for row in rows()
              if (words is None or row.word in words) and (kind, row.word) != ("BridgePipeline", "FallingBehind")]
-    return sorted([*found, lossy("BridgePipeline"), lossy("ReplicationLink")])
+    return sorted({*found, lossy("BridgePipeline"), lossy("ReplicationLink")} - NOT_SEEN)
 
 
 def lossy(kind: str) -> str:
