@@ -155,6 +155,11 @@ pub fn run(args: &Args) -> Result<ExitCode, StatusError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether this program knows what the condition's statuses mean.
+pub(super) fn knows_condition(type_: &str) -> bool {
+    CONDITIONS.iter().any(|(name, ..)| *name == type_)
+}
+
 fn names() -> impl Iterator<Item = &'static str> {
     let reasons = Reason::ALL.iter().map(|r| r.as_str());
     let conditions = CONDITIONS.iter().map(|(name, ..)| *name);

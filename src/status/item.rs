@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::explain;
 use super::object::{Kind, Object, Told};
 use super::person;
 use crate::api::{Reason, STALE_AFTER_SECONDS, Verdict, condition_type as condition};
@@ -292,7 +293,7 @@ fn behind(object: &Object, verdict: Option<Verdict>, stale: bool) -> Option<Behi
 fn worth_telling(told: &[Told]) -> Vec<Told> {
     let abnormal = [condition::STALLED, condition::RECONCILING];
     let wrong = |c: &&Told| {
-        if !KNOWN.contains(&c.type_.as_str()) {
+        if !explain::knows_condition(&c.type_) {
             // A newer operator's: which of its statuses is the bad one is not known here.
             false
         } else if abnormal.contains(&c.type_.as_str()) {
@@ -315,20 +316,6 @@ fn worth_telling(told: &[Told]) -> Vec<Told> {
     }
     kept
 }
-
-/// The conditions whose statuses this program can judge.
-const KNOWN: [&str; 10] = [
-    condition::READY,
-    condition::RECONCILING,
-    condition::STALLED,
-    condition::QUORUM_HEALTHY,
-    condition::PARTITIONS_HEALTHY,
-    condition::TOPICS_SYNCED,
-    condition::UP_TO_DATE,
-    condition::CONNECTED,
-    condition::KEEPING_UP,
-    condition::LOSSLESS,
-];
 
 fn weight(told: &Told) -> u8 {
     match (told.type_.as_str(), told.status.as_str()) {
