@@ -1,7 +1,9 @@
 //! What a bridge left with the MQTT broker, so that a later process is measured by it: of what got lost while no bridge
 //! ran, no bridge can know. Pure.
 
-use crate::api::{BridgePipeline, BridgePipelineStatus, HeldSession};
+use super::validate::client_id;
+use crate::api::{BridgePipeline, BridgePipelineStatus, HeldSession, SubscriptionStatus};
+use crate::bridge::config::MqttConfig;
 use crate::bridge::progress::{BridgeProgress, Loss, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -35,6 +37,42 @@ pub(super) fn held(
             .map(|d| i64::try_from(d.current).unwrap_or(i64::MAX))
             .or_else(|| before.and_then(|held| held.broker_dropped)),
     })
+}
+
+/// The session that an object had when it was deleted. One of its name that comes back at once, before the session was
+/// ended, finds it: its filters would go on feeding the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    servers: Vec<String>,
+    client_id: String,
+    filters: Vec<String>,
+}
+
+impl Left {
+    pub(super) fn by(config: &MqttConfig) -> Self {
+        let subscribed = config.subscriptions.iter().map(|s| &s.filter);
+        Self {
+            servers: config.servers.clone(),
+            client_id: config.client_id.clone(),
+            filters: subscribed.chain(&config.unsubscribe).cloned().collect(),
+        }
+    }
+
+    /// The new object as if its status told of these filters; None if it has a status, or a session of its own.
+    pub(super) fn told_to(&self, object: &BridgePipeline) -> Option<BridgePipeline> {
+        let same = self.servers == object.spec.mqtt.servers && self.client_id == client_id(object);
+        if object.status.is_some() || !same {
+            return None;
+        }
+        let subscriptions = self.filters.iter().map(|filter| SubscriptionStatus {
+            filter: filter.clone(),
+            granted_qos: None,
+            message: None,
+        });
+        let mut object = object.clone();
+        object.status.get_or_insert_default().subscriptions = subscriptions.collect();
+        Some(object)
+    }
 }
 
 /// What was lost between the last process of the status and the present one, the surest first.

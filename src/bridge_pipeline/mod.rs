@@ -11,7 +11,7 @@ mod validate;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -22,6 +22,7 @@ use crate::controller::{
     Context, Error, EventKind, Figures, ObjectKey, Problem, Reconciler, Requeue, Samplers, Steps, Unresolved,
 };
 use build::Objects;
+use held::Left;
 use observe::Sample;
 use status::{Look, Memory};
 use validate::ValidatedBridge;
@@ -33,7 +34,16 @@ pub struct BridgePipelines {
     /// One entry for each object.
     memories: Mutex<HashMap<ObjectKey, Memory>>,
     /// One entry for each object that this process has applied.
-    endings: Mutex<HashMap<ObjectKey, session::Ending>>,
+    applied: Mutex<HashMap<ObjectKey, Applied>>,
+    /// One small entry for each object that this process has seen go, until one of its name has a status.
+    left: Mutex<HashMap<ObjectKey, Left>>,
+}
+
+/// What is kept of a bridge for its end.
+#[derive(Debug)]
+struct Applied {
+    ending: session::Ending,
+    left: Left,
 }
 
 /// What the spec was found to mean.
@@ -47,12 +57,14 @@ impl Reconciler for BridgePipelines {
 
     async fn reconcile(&self, ctx: &Context, object: &BridgePipeline) -> Result<Requeue, Error> {
         let key = ObjectKey::of(object);
+        let successor = self.successor(&key, object);
+        let object = successor.as_ref().unwrap_or(object);
         let mut steps = Steps::default();
         let (found, sample) = self.find(ctx, &key, object).await;
         let mut unknown = None;
         let found = match found {
             Ok(found) => {
-                self.apply(ctx, &key, object, &found.objects, &mut steps).await;
+                self.apply(ctx, &key, object, &found, &mut steps).await;
                 Ok(found)
             }
             Err(unresolved) => {
@@ -104,16 +116,10 @@ impl Reconciler for BridgePipelines {
 
     async fn gone(&self, ctx: &Context, key: &ObjectKey) {
         self.samplers.stop(key);
-        self.memories
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-        let ending = self
-            .endings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-        if let Some(ending) = ending {
+        locked(&self.memories).remove(key);
+        let applied = locked(&self.applied).remove(key);
+        if let Some(Applied { ending, left }) = applied {
+            locked(&self.left).insert(key.clone(), left);
             // Beside the other deletions: it waits for the pod's end.
             let (ctx, key) = (ctx.clone(), key.clone());
             tokio::spawn(async move { session::end(&ctx, &key, ending).await });
@@ -137,6 +143,16 @@ enum Findings {
 }
 
 impl BridgePipelines {
+    /// A new object that finds the session of a former one of its name.
+    fn successor(&self, key: &ObjectKey, object: &BridgePipeline) -> Option<BridgePipeline> {
+        let mut left = locked(&self.left);
+        let successor = left.get(key)?.told_to(object);
+        if successor.is_none() {
+            left.remove(key);
+        }
+        successor
+    }
+
     /// Observes, validates and builds; yields the latest sample in any case.
     async fn find(
         &self,
@@ -189,15 +205,10 @@ impl BridgePipelines {
         ctx: &Context,
         key: &ObjectKey,
         object: &BridgePipeline,
-        objects: &Objects,
+        Found { bridge, objects }: &Found,
         steps: &mut Steps,
     ) {
-        let known = self
-            .endings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(key);
-        if !known {
+        if !locked(&self.applied).contains_key(key) {
             steps
                 .run("cancel the end of an earlier session", session::cancel(ctx, key))
                 .await;
@@ -213,10 +224,8 @@ impl BridgePipelines {
             .await
             && let Some(ending) = session::Ending::of(objects)
         {
-            self.endings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(key.clone(), ending);
+            let left = Left::by(&bridge.config.mqtt);
+            locked(&self.applied).insert(key.clone(), Applied { ending, left });
         }
     }
 
@@ -228,7 +237,7 @@ impl BridgePipelines {
         look: &Look<'_>,
     ) -> Result<(), Error> {
         let (status, sessions_lost) = {
-            let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memories = locked(&self.memories);
             status::status(object, memories.entry(key.clone()).or_default(), look)
         };
         let told_before = object.status.as_ref().is_some_and(tells_of_a_lost_session);
@@ -244,6 +253,10 @@ impl BridgePipelines {
         }
         Ok(())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tells_of_a_lost_session(status: &BridgePipelineStatus) -> bool {

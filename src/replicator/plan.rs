@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::config::{Refusal, Start, TopicSelection, collisions};
+use super::progress::RefusalReason;
 use super::tracker::Reached;
 use super::verdict::{Known, Stored};
 use crate::kafka::positions::{Position, PositionKey};
@@ -172,7 +173,7 @@ impl Survey<'_> {
                 rivals.join(", ")
             );
             return Some(Refusal {
-                reason: "NameCollision",
+                reason: RefusalReason::NameCollision,
                 message,
             });
         }
@@ -188,7 +189,7 @@ impl Survey<'_> {
                            and Read on topic __tributary_positions there"
                     .to_owned();
             return Some(Refusal {
-                reason: "LoopUnknown",
+                reason: RefusalReason::LoopUnknown,
                 message,
             });
         };
@@ -200,7 +201,7 @@ impl Survey<'_> {
                 && !self.was_first(name, key)
         });
         feeder.map(|(key, position)| Refusal {
-            reason: "LoopRefused",
+            reason: RefusalReason::LoopRefused,
             message: format!(
                 "link {} already feeds it from topic {} of this link's target (cluster {}); deny it, or use a prefix \
                  in one direction; when that link is gone for good: tributary replicator forget",
@@ -219,13 +220,27 @@ impl Survey<'_> {
                 && !self.was_first(name, key)
         });
         feeder.map(|(key, position)| Refusal {
-            reason: "NameCollision",
+            reason: RefusalReason::NameCollision,
             message: format!(
                 "topic {target} on the target is fed by link {} from topic {} of cluster {}; use a prefix, deny the \
-                 topic, or set linkId to that link's if this one replaces it",
-                key.link_id, position.source_topic, key.source_cluster_id
+                 topic, or {}",
+                key.link_id,
+                position.source_topic,
+                key.source_cluster_id,
+                self.succeed(key)
             ),
         })
+    }
+
+    /// How this link takes over what a rival fed: positions of another source's offsets are of no use to it.
+    fn succeed(&self, rival: &PositionKey) -> String {
+        if rival.source_cluster_id == self.identity.source_cluster {
+            return "set linkId to that link's if this one replaces it".to_owned();
+        }
+        format!(
+            "if that cluster is gone for good: tributary replicator forget --link {}, then resume",
+            rival.link_id
+        )
     }
 
     fn place(&self, name: &str, target: &str) -> Decision {
@@ -239,7 +254,7 @@ impl Survey<'_> {
             Some(there) if there.partitions >= partitions => Decision::Follow { target },
             Some(_) if fed => Decision::Grow { target, partitions },
             Some(there) => Decision::Refuse(Refusal {
-                reason: "TooFewPartitions",
+                reason: RefusalReason::TooFewPartitions,
                 message: format!(
                     "topic {target} exists on the target with {} partitions, the source has {partitions}, and records \
                      keep their partition; give it {partitions} partitions, or delete it to have it created",

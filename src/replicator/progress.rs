@@ -268,13 +268,59 @@ pub struct Gap {
     pub seen_at: Timestamp,
 }
 
+/// Why a topic that matches is not replicated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// A link from our target feeds it.
+    LoopRefused,
+    /// Whether it is fed from our target cannot be known.
+    LoopUnknown,
+    /// Its name on the target is taken.
+    NameCollision,
+    /// Its name on the target is not one that Kafka takes.
+    InvalidTargetName,
+    /// It has fewer partitions on the target than on the source.
+    TooFewPartitions,
+    /// Rights are missing on the source's topic.
+    NotAuthorized,
+    /// The target refuses to create it.
+    TopicNotCreated,
+}
+
+impl RefusalReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::LoopRefused,
+        Self::LoopUnknown,
+        Self::NameCollision,
+        Self::InvalidTargetName,
+        Self::TooFewPartitions,
+        Self::NotAuthorized,
+        Self::TopicNotCreated,
+    ];
+
+    /// The word for the status and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoopRefused => "LoopRefused",
+            Self::LoopUnknown => "LoopUnknown",
+            Self::NameCollision => "NameCollision",
+            Self::InvalidTargetName => "InvalidTargetName",
+            Self::TooFewPartitions => "TooFewPartitions",
+            Self::NotAuthorized => "NotAuthorized",
+            Self::TopicNotCreated => "TopicNotCreated",
+        }
+    }
+}
+
 /// A topic that matches but is not replicated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedTopic {
     /// Name on the source.
     pub name: String,
-    /// Why: a stable word such as `LoopRefused`, `NameCollision`, `TopicNotCreated`.
+    /// The word of a [`RefusalReason`]; not the type, so that an operator understands a later version's.
     pub reason: String,
     /// What stands against it, and what to do.
     pub message: String,
@@ -341,18 +387,27 @@ pub enum Side {
 mod tests {
     use super::*;
     use crate::api::Reason;
-    use crate::api::words::{LINK_STOPPED, STOPPED, words_of};
+    use crate::api::words::{LINK_STOPPED, REFUSED, STOPPED, words_of};
 
     #[test]
     fn every_word_for_what_stands_still_is_explained() {
         let known: Vec<&str> = words_of(STOPPED).map(|word| word.name).collect();
         assert_eq!(known, StopReason::ALL.map(StopReason::as_str));
-        for reason in LinkStopReason::ALL.map(LinkStopReason::as_str) {
-            let condition = Reason::ALL.iter().any(|known| known.as_str() == reason);
-            assert!(
-                condition || words_of(LINK_STOPPED).any(|word| word.name == reason),
-                "{reason}"
-            );
-        }
+        explained(LINK_STOPPED, &LinkStopReason::ALL.map(LinkStopReason::as_str));
+    }
+
+    #[test]
+    fn every_word_for_a_refused_topic_is_explained() {
+        explained(REFUSED, &RefusalReason::ALL.map(RefusalReason::as_str));
+    }
+
+    /// Each reason is a condition's or has its words, and no words are of a reason that there is not.
+    fn explained(place: &str, reasons: &[&str]) {
+        let condition = |reason: &str| Reason::ALL.iter().any(|known| known.as_str() == reason);
+        let mut others: Vec<&str> = reasons.iter().copied().filter(|r| !condition(r)).collect();
+        let mut known: Vec<&str> = words_of(place).map(|word| word.name).collect();
+        others.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, others);
     }
 }

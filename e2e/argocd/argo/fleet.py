@@ -140,7 +140,7 @@ class Fleet:
         factories = "\n".join(f"  {name:8} kubectl --kubeconfig {site.kube.kubeconfig} get ec,bp,rl -A" for name, site in self.factories.items())
         return f"""
 A region and two factories, rolled out by Argo CD from a Git repository.
-  Git      {self.repository.clone}   (edit, commit, git push)
+  Git      {self.repository.clone}   (edit, commit, git push; then manifests/argocd/promote)
   Argo CD  {kubectl} -n {NAMESPACE} get applications
            Argo CD looks into Git every two to three minutes; at once with
            {kubectl} -n {NAMESPACE} annotate applications --all argocd.argoproj.io/refresh=normal --overwrite

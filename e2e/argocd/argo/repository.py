@@ -1,4 +1,6 @@
-"""The company's Git repository: our manifests with what is this machine's own, served by `git daemon`."""
+"""The company's Git repository: our manifests with what is this machine's own, served by `git daemon`.
+
+Two branches, as docs/src/gitops.md has them: main, which canaries run, and released, which everyone else runs."""
 import os
 import shutil
 from typing import Dict
@@ -46,6 +48,7 @@ class Repository:
             shutil.copy2(os.path.join(ROOT, name), os.path.join(self.clone, name))
         self._localize()
         self.commit("As the project ships it, with this machine's images")
+        self.push_released(self.head())
 
     def _localize(self) -> None:
         """What somebody changes who has another registry and other storage."""
@@ -95,5 +98,13 @@ class Repository:
         return self.commit(message) if self._git("status", "--porcelain") else self.head()
 
     def head(self) -> str:
-        """The present revision."""
+        """The present revision of main."""
         return self._git("rev-parse", "HEAD")
+
+    def released(self) -> str:
+        """The present revision of released."""
+        return self._git("ls-remote", "origin", "refs/heads/released").split()[0]
+
+    def push_released(self, revision: str, force: bool = False) -> None:
+        """Move released by hand; scenarios otherwise do it as users do, by manifests/argocd/promote."""
+        self._git("push", "--quiet", *(["--force"] if force else []), "origin", f"{revision}:refs/heads/released")

@@ -18,7 +18,7 @@ def run(t):
         app = apps.wait_health(t.fleet, t.munich, "BridgePipeline", "Degraded", ["InvalidSpec", words])
         t.expect(app["status"]["sync"] == {**app["status"]["sync"], "status": "Synced", "revision": revision}, "it is Synced: the file is in the cluster",
                  app["status"]["sync"])
-        apps.wait_well(t.fleet, t.lyon, revision)
+        apps.wait_well(t.fleet, t.lyon, t.fleet.repository.released())
         mended(t, good)
     change(t, "/spec/mqtt/subscriptions/0/qos, value: 2", last=True)
     apps.commit(t.fleet, "Munich: a quality of service that there is not")
@@ -48,6 +48,4 @@ def refusal(t) -> str:
 
 def mended(t, good):
     """Git as it was."""
-    revision = apps.restore(t.fleet, {SITE: good}, "Munich: as before")
-    apps.wait_well(t.fleet, t.munich, revision)
-    apps.wait_well(t.fleet, t.lyon, revision)
+    apps.released(t.fleet, apps.restore(t.fleet, {SITE: good}, "Munich: as before"))

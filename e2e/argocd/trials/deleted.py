@@ -1,7 +1,10 @@
 """An Application is deleted, without and with cascade: nothing hangs, and data is kept as storage.retain says.
 
 Without cascade nothing even restarts. With cascade the volume and the identity stay, and the site made again takes them up; where retain is
-false they go. All of it also while the operator is away."""
+false they go, also while the operator is away. The new Kafka's link is refused the former one's topics in the region, until a person decides
+as the runbook says."""
+import re
+
 from argo import apps
 from argo.fleet import LABELS
 from argo.instance import NAMESPACE
@@ -57,7 +60,7 @@ def back(t):
     """The ApplicationSet makes it again, and it is well."""
     t.fleet.relabel(t.lyon, LABELS["lyon"])
     until(f"{APP} is made again", lambda: apps.get(t.fleet, APP), 60)
-    apps.wait_well(t.fleet, t.lyon, t.fleet.repository.head(), seconds=300)
+    apps.wait_well(t.fleet, t.lyon, t.fleet.repository.released(), seconds=300)
 
 
 def pods(t):
@@ -110,14 +113,47 @@ def not_retained(t, good, first):
     """storage.retain: false, and the operator away while everything is deleted."""
     patch = "patches:\n  - target: {kind: EdgeCluster}\n    patch: |-\n      - {op: replace, path: /spec/storage/retain, value: false}\n"
     t.fleet.repository.edit(SITE, "patches:\n", patch)
-    revision = apps.commit(t.fleet, "Lyon: data may go")
-    apps.wait_well(t.fleet, t.lyon, revision)
+    apps.released(t.fleet, apps.commit(t.fleet, "Lyon: data may go"))
     t.lyon.kube("scale", "deployment", RELEASE, "-n", SYSTEM, "--replicas=0")
     try:
         with_cascade(t)
         kept(t, False)
     finally:
         t.lyon.kube("scale", "deployment", RELEASE, "-n", SYSTEM, "--replicas=1")
-    t.fleet.repository.restore({SITE: good}, "Lyon: data is kept")
-    back(t)
+    apps.restore(t.fleet, {SITE: good}, "Lyon: data is kept")
+    apps.promote(t.fleet)
+    t.fleet.relabel(t.lyon, LABELS["lyon"])
+    app = apps.wait_health(t.fleet, t.lyon, "ReplicationLink", "Degraded", ["NameCollision"], seconds=300)
     t.expect(cluster_id(t) != first, "a new Kafka cluster", cluster_id(t))
+    taken_over(t, apps.resource_health(app, "ReplicationLink")["message"])
+    apps.wait_well(t.fleet, t.lyon, t.fleet.repository.head(), seconds=180)
+    arrives(t)
+
+
+def replicator(t, *arguments) -> str:
+    """A verb of docs/src/runbooks/link-refuses.md, in the link's own pod."""
+    return t.lyon.kube("exec", "to-eu-replicator-0", "-n", "factory", "--", "tributary", "replicator", *arguments)
+
+
+def taken_over(t, message):
+    """A person decides that the former cluster is gone for good, and where the new one's topics begin."""
+    former = re.search(r"forget --link ([^ ,]+)", message)
+    t.expect(former, "the Application's message says what to do", message)
+    refused = [r["topic"] for r in t.lyon.kube.need("replicationlink", "to-eu", "factory")["status"]["refused"]]
+    told = replicator(t, "forget", "--link", former.group(1), "--yes")
+    t.expect("positions withdrawn" in told, "the former cluster's positions are withdrawn", told)
+    for topic in refused:
+        replicator(t, "resume", "--topic", topic, "--from", "earliest")
+
+
+def arrives(t):
+    """What the new factory is sent is in the region."""
+    world = t.fleet.worlds["lyon"]
+    sent = probe.send(world, messages=2000, rate=1000, topic="factory/press/dev{device}/telemetry")
+    sent.finish()
+
+    def check():
+        code, report = probe.audit_once(world, t.fleet.region, "eu-kafka.region.svc:9092", "lyon.telemetry", sent, seconds=60)
+        if code != 0:
+            raise NotYet(str({k: report[k] for k in ("acked", "received", "lost")}))
+    until("the new Kafka's messages are in the region", check, 120)

@@ -24,6 +24,7 @@ def run(t):
         wait_verdict(t.lyon, "replicationlink", "to-eu", "Disconnected", seconds=60)
         for number in (1, 2):
             revision = changed(t, good, number)
+            apps.promote(t.fleet)
             apps.wait_well(t.fleet, t.munich, revision)
         stays("lyon waits", lambda: waiting(t, t.lyon, revision), 20)
         time.sleep(max(0.0, STALE_SECONDS - (time.monotonic() - cut_at)))
@@ -46,20 +47,16 @@ def canary(t, good):
     try:
         t.fleet.cut(t.munich)
         revision = changed(t, good, 3)
-
-        def held():
-            now = t.lyon.kube.need("bridgepipeline", "machines", "factory")["metadata"]["generation"]
-            if now != before:
-                raise NotYet("lyon got it before the canary")
-        stays("lyon waits for the canary", held, 45)
+        said = apps.promote(t.fleet, "--timeout", "45", status=1)
+        t.expect("factory-munich" in said, "the script names the canary", said)
+        now = t.lyon.kube.need("bridgepipeline", "machines", "factory")["metadata"]["generation"]
+        t.expect(now == before, "lyon waits for the canary", (before, now))
     finally:
         t.fleet.mend(t.munich)
     apps.refresh(t.fleet)
-    for site in (t.munich, t.lyon):
-        apps.wait_well(t.fleet, site, revision, seconds=300)
-    revision = apps.restore(t.fleet, {BRIDGE: good}, "Without that header")
-    for site in (t.munich, t.lyon):
-        apps.wait_well(t.fleet, site, revision)
+    apps.wait_well(t.fleet, t.munich, revision, seconds=300)
+    apps.released(t.fleet, revision)
+    apps.released(t.fleet, apps.restore(t.fleet, {BRIDGE: good}, "Without that header"))
 
 
 def changed(t, good, number) -> str:

@@ -14,3 +14,4 @@ def run(t):
         apps.wait_health(t.fleet, t.munich, kind, "Suspended", ["Paused", "paused"])
         apps.wait_well(t.fleet, t.munich, revision, health="Suspended")
         apps.wait_well(t.fleet, t.munich, apps.restore(t.fleet, {SITE: good}, f"Munich: {kind} goes on"))
+    apps.released(t.fleet, t.fleet.repository.head())

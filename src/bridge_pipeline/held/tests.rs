@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::tests::object;
+use super::super::tests::{object, validated};
 use super::*;
 use crate::bridge::progress::{Counters, InFlight, KafkaProgress};
 
@@ -153,4 +153,43 @@ fn what_was_known_stays_while_nobody_can_be_asked() {
     assert_eq!(held(&object, CLIENT, None, &old), old.session);
     let unreadable = held(&object, CLIENT, Some(&progress(100, true, None)), &old).unwrap();
     assert_eq!(unreadable.broker_dropped, Some(5));
+}
+
+#[test]
+fn a_bridge_made_anew_with_another_filter_unsubscribes_what_the_session_still_holds() {
+    let mut former = object();
+    former.spec.mqtt.subscriptions[0].filter = "factory/press/+/telemetry".to_owned();
+    former.status = None;
+    let left = Left::by(&validated(&former).config.mqtt);
+    let mut anew = object();
+    anew.status = None;
+    assert_eq!(
+        validated(&left.told_to(&anew).unwrap()).config.mqtt.unsubscribe,
+        ["factory/press/+/telemetry"]
+    );
+    // What was still to be unsubscribed when it was deleted is so now.
+    let between = Left::by(&validated(&left.told_to(&anew).unwrap()).config.mqtt);
+    assert_eq!(
+        validated(&between.told_to(&anew).unwrap())
+            .config
+            .mqtt
+            .unsubscribe,
+        ["factory/press/+/telemetry"]
+    );
+}
+
+#[test]
+fn a_bridge_with_a_status_or_another_session_takes_nothing_over() {
+    let mut former = object();
+    former.status = None;
+    let left = Left::by(&validated(&former).config.mqtt);
+    assert!(left.told_to(&former).is_some());
+    let mut other = former.clone();
+    other.spec.mqtt.client_id = Some("another".to_owned());
+    assert_eq!(left.told_to(&other), None);
+    let mut other = former.clone();
+    other.spec.mqtt.servers = vec!["mqtt://elsewhere:1883".to_owned()];
+    assert_eq!(left.told_to(&other), None);
+    former.status = Some(BridgePipelineStatus::default());
+    assert_eq!(left.told_to(&former), None);
 }

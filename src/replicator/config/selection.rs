@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexBuilder};
 
 use super::{Invalid, MAX_PATTERN_LENGTH, MAX_PATTERNS, Naming, TopicsConfig};
+use crate::replicator::progress::RefusalReason;
 
 /// Kafka's longest topic name, in bytes.
 const MAX_TOPIC_LENGTH: usize = 249;
@@ -22,8 +23,8 @@ pub struct TopicSelection {
 /// Why a topic that matches is not replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// A stable word, such as `NameCollision`.
-    pub reason: &'static str,
+    /// Which rule.
+    pub reason: RefusalReason,
     /// What stands against it, and what to do.
     pub message: String,
 }
@@ -84,7 +85,7 @@ impl TopicSelection {
         let name = self.target_name(source);
         if name.len() > MAX_TOPIC_LENGTH {
             return Err(Refusal {
-                reason: "InvalidTargetName",
+                reason: RefusalReason::InvalidTargetName,
                 message: format!(
                     "the name on the target would have {} characters, Kafka allows {MAX_TOPIC_LENGTH}; use a shorter \
                      topics.naming.prefix or deny the topic",

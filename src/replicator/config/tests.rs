@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::replicator::progress::RefusalReason;
 
 const MINIMAL: &str = r#"
 name: factory/to-eu
@@ -168,7 +169,7 @@ fn a_prefix_that_makes_the_name_too_long_refuses_the_topic() {
     assert_eq!(selection.check_target_name("t").unwrap(), "munich.t");
     assert_eq!(
         selection.check_target_name(&"t".repeat(243)).unwrap_err().reason,
-        "InvalidTargetName"
+        RefusalReason::InvalidTargetName
     );
 }
 

@@ -15,7 +15,7 @@ use crate::kafka::offsets::TopicPartition;
 use crate::replicator::assign::worker_of;
 use crate::replicator::book::{Route, Stop};
 use crate::replicator::plan::{Decision, Survey};
-use crate::replicator::progress::{RefusedTopic, StopReason};
+use crate::replicator::progress::{RefusalReason, RefusedTopic, StopReason};
 use crate::replicator::verdict::{Missing, Stored};
 
 /// The worker that creates topics and registers partitions, for all workers: two would race.
@@ -42,10 +42,10 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn refuse(&mut self, name: &str, reason: &str, message: String) {
+    pub(super) fn refuse(&mut self, name: &str, reason: RefusalReason, message: String) {
         let refused = RefusedTopic {
             name: name.to_owned(),
-            reason: reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             message,
         };
         self.refused.insert(name.to_owned(), refused);
@@ -161,7 +161,7 @@ impl Session<'_> {
             outcome.wanted.extend(known);
             outcome.refused.remove(name);
             if error.is(ResponseError::TopicAuthorizationFailed) {
-                outcome.refuse(name, "NotAuthorized", error.explain());
+                outcome.refuse(name, RefusalReason::NotAuthorized, error.explain());
             }
         }
     }

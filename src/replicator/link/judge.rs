@@ -15,7 +15,7 @@ use crate::kafka::positions::{Position, PositionKey, PositionsError};
 use crate::kafka::wire::{EpochEnd as ToldEnd, Isolation, OffsetSpec};
 use crate::replicator::book::{Book, Route};
 use crate::replicator::engine::{Engine, Follow};
-use crate::replicator::progress::{Side, StopReason};
+use crate::replicator::progress::{RefusalReason, Side, StopReason};
 use crate::replicator::store::StoreError;
 use crate::replicator::tracker::Reached;
 use crate::replicator::verdict::{EpochEnd, SourceFacts, Stored, TargetFacts, Verdict, judge};
@@ -64,7 +64,7 @@ impl Session<'_> {
                     ..
                 } if !matches!(stored, Stored::NewPartition) => {
                     outcome.wanted.retain(|wanted| wanted.topic != partition.topic);
-                    outcome.refuse(&partition.topic, "NameCollision", not_empty(route));
+                    outcome.refuse(&partition.topic, RefusalReason::NameCollision, not_empty(route));
                 }
                 Verdict::Stop { reason, missing } => {
                     let message = explain(reason, &candidate, &source, missing.as_ref());

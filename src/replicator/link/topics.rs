@@ -10,7 +10,7 @@ use super::session::Session;
 use super::survey::Failure;
 use crate::kafka::wire::{ConfigEntry, ConfigResource, NewTopic};
 use crate::replicator::plan::Decision;
-use crate::replicator::progress::Side;
+use crate::replicator::progress::{RefusalReason, Side};
 use crate::replicator::settings::{self, Limits};
 
 impl Session<'_> {
@@ -65,7 +65,7 @@ impl Session<'_> {
                         .and_then(Result::err)
                         .map_or_else(String::new, |error| error.explain());
                     let message = format!("its settings on the source cannot be read: {why}");
-                    outcome.refuse(name, "TopicNotCreated", message);
+                    outcome.refuse(name, RefusalReason::TopicNotCreated, message);
                     continue;
                 }
             };
@@ -90,7 +90,7 @@ impl Session<'_> {
                     outcome.changed = true;
                 }
                 Some(Err(error)) if error.is(ResponseError::TopicAlreadyExists) => outcome.changed = true,
-                Some(Err(error)) => outcome.refuse(name, "TopicNotCreated", error.explain()),
+                Some(Err(error)) => outcome.refuse(name, RefusalReason::TopicNotCreated, error.explain()),
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ impl World {
 
     fn refusal(&self, topic: &str) -> &'static str {
         match self.decision(topic) {
-            Decision::Refuse(refusal) => refusal.reason,
+            Decision::Refuse(refusal) => refusal.reason.as_str(),
             other => panic!("expected a refusal, got {other:?}"),
         }
     }
@@ -186,6 +186,27 @@ fn a_topic_fed_by_another_link_or_another_source_is_refused() {
             .extend([stored(link, cluster, ("t", 5), ("t", 9), 0)]);
         assert_eq!(world.refusal("t"), "NameCollision");
     }
+}
+
+#[test]
+fn a_refused_topic_is_told_how_to_take_over_from_a_link_and_from_a_cluster_that_is_gone() {
+    let advice = |cluster: &str| {
+        let mut world = World::new(&[("t", 1, 1)], &[("t", 9, 1)]);
+        world
+            .positions
+            .extend([stored("other/link", cluster, ("t", 5), ("t", 9), 0)]);
+        match world.decision("t") {
+            Decision::Refuse(refusal) => refusal.message,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    };
+    assert!(advice(HERE).contains("set linkId"));
+    // Positions of another cluster's offsets: its link's ID would not help.
+    let gone = advice("another-cluster");
+    assert!(
+        !gone.contains("set linkId") && gone.contains("forget --link other/link"),
+        "{gone}"
+    );
 }
 
 #[test]
