@@ -274,8 +274,6 @@ pub enum ListenerAuthenticationType {
 #[x_kube(
     validation = Rule::new("self.partitions >= oldSelf.partitions")
         .message(Message::Expression("'topic ' + self.name + ': partitions cannot shrink, because Kafka cannot remove partitions; give at least as many as before'".into())),
-    validation = Rule::new("self.replicas == oldSelf.replicas")
-        .message(Message::Expression("'topic ' + self.name + ': replicas cannot change from ' + (oldSelf.replicas == 1 ? '1' : oldSelf.replicas == 2 ? '2' : '3') + ': reassignment is not supported yet'".into())),
     validation = Rule::new("!(self.name in ['.', '..']) && !self.name.startsWith('__')")
         .message(Message::Expression("'topic ' + self.name + ': names . and .. and names that start with __ are reserved'".into()))
 )]
@@ -286,7 +284,8 @@ pub struct Topic {
     /// Number of partitions; may grow, never shrink. Growth changes which partition a key maps to.
     #[schemars(range(min = 1, max = 10000))]
     pub partitions: i32,
-    /// Replicas of each partition, at most the number of brokers; immutable.
+    /// Replicas of each partition, at most the number of brokers. Those of a topic that exists stay as they are;
+    /// `TopicsSynced` and `status.topics` tell of a difference.
     #[schemars(range(min = 1, max = 3))]
     pub replicas: i32,
     /// Topic settings by Kafka's own names; a key removed from here keeps its value and is reported.

@@ -23,6 +23,17 @@ fn crds_are_structural_and_print() {
     }
 }
 
+/// The remedy of a topic that Kafka refused is one change of the file, whatever the file said before.
+#[test]
+fn a_topics_replicas_can_be_changed_to_what_kafka_can_do() {
+    let [cluster, ..] = cel::kinds();
+    let refused = cel::with(&cluster.base, &serde_json::json!({"/spec/topics/0/replicas": 3}));
+    let mended = cel::with(&cluster.base, &serde_json::json!({"/spec/topics/0/replicas": 1}));
+    let (refused, mended) = (parse::<EdgeCluster>(&refused), parse::<EdgeCluster>(&mended));
+    let result = validate_cel_update(&mended, &refused);
+    assert!(result.is_ok(), "{result:?}");
+}
+
 /// A rule by where it stands and what it says.
 type Rule = (String, String);
 

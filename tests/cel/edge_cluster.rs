@@ -227,11 +227,5 @@ fn topics(base: &Value) -> Vec<Case> {
             base,
             &json!({"/spec/topics/0/partitions": 5}),
         ),
-        frozen(
-            at,
-            "topic telemetry: replicas cannot change from 1: reassignment is not supported yet",
-            base,
-            &json!({"/spec/topics/0/replicas": 2}),
-        ),
     ]
 }
