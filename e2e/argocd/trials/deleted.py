@@ -139,7 +139,7 @@ def taken_over(t, message):
     """A person decides that the former cluster is gone for good, and where the new one's topics begin."""
     former = re.search(r"forget --link ([^ ,]+)", message)
     t.expect(former, "the Application's message says what to do", message)
-    refused = [r["topic"] for r in t.lyon.kube.need("replicationlink", "to-eu", "factory")["status"]["refused"]]
+    refused = [r["name"] for r in t.lyon.kube.need("replicationlink", "to-eu", "factory")["status"]["refused"]]
     told = replicator(t, "forget", "--link", former.group(1), "--yes")
     t.expect("positions withdrawn" in told, "the former cluster's positions are withdrawn", told)
     for topic in refused:
