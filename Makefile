@@ -66,7 +66,7 @@ e2e-gitops: ## scenarios with a real Argo CD and three clusters; ONLY=name for o
 	e2e/argocd/run $(foreach s,$(ONLY),--only $(s))
 
 .PHONY: ci
-ci: ## what CI runs: lint, drift, tests, the cluster tool's self-test, scenarios, scenarios with Argo CD
+ci: ## what CI runs: lint, drift, tests, the cluster tool's self-test, scenarios
 	.ci/run
 
 .PHONY: bench
