@@ -27,6 +27,9 @@ use observe::Sample;
 use status::{Look, Memory};
 use validate::ValidatedBridge;
 
+/// Deleted bridges whose sessions are remembered.
+const MAX_LEFT: usize = 1000;
+
 /// Reconciles BridgePipelines.
 #[derive(Debug, Default)]
 pub struct BridgePipelines {
@@ -42,6 +45,7 @@ pub struct BridgePipelines {
 /// What is kept of a bridge for its end.
 #[derive(Debug)]
 struct Applied {
+    uid: Option<String>,
     ending: session::Ending,
     left: Left,
 }
@@ -119,7 +123,7 @@ impl Reconciler for BridgePipelines {
         locked(&self.memories).remove(key);
         let applied = locked(&self.applied).remove(key);
         if let Some(Applied { ending, left }) = applied {
-            locked(&self.left).insert(key.clone(), left);
+            self.leave(key, left);
             // Beside the other deletions: it waits for the pod's end.
             let (ctx, key) = (ctx.clone(), key.clone());
             tokio::spawn(async move { session::end(&ctx, &key, ending).await });
@@ -145,12 +149,29 @@ enum Findings {
 impl BridgePipelines {
     /// A new object that finds the session of a former one of its name.
     fn successor(&self, key: &ObjectKey, object: &BridgePipeline) -> Option<BridgePipeline> {
+        // That the former one went may be told later than that this one came, or not at all.
+        let former = locked(&self.applied)
+            .get(key)
+            .filter(|applied| applied.uid != object.uid())
+            .map(|applied| applied.left.clone());
+        if let Some(former) = former {
+            self.leave(key, former);
+        }
         let mut left = locked(&self.left);
         let successor = left.get(key)?.told_to(object);
         if successor.is_none() {
             left.remove(key);
         }
         successor
+    }
+
+    fn leave(&self, key: &ObjectKey, session: Left) {
+        let mut left = locked(&self.left);
+        // Names that never come back: rather an old subscription of one that does than memory without bound.
+        if left.len() >= MAX_LEFT {
+            left.clear();
+        }
+        left.insert(key.clone(), session);
     }
 
     /// Observes, validates and builds; yields the latest sample in any case.
@@ -225,7 +246,8 @@ impl BridgePipelines {
             && let Some(ending) = session::Ending::of(objects)
         {
             let left = Left::by(&bridge.config.mqtt);
-            locked(&self.applied).insert(key.clone(), Applied { ending, left });
+            let uid = object.uid();
+            locked(&self.applied).insert(key.clone(), Applied { uid, ending, left });
         }
     }
 

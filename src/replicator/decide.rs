@@ -256,9 +256,18 @@ pub(super) async fn forget(config: &ReplicatorConfig, forget: &Forget) -> Result
         if forget.topic.as_ref().is_some_and(|wanted| wanted != topic) {
             continue;
         }
-        let offset = position.as_ref().map_or(-1, |position| position.next_offset);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "link {link_id}: {topic}-{} at {offset}", key.partition);
+        let _ = match &position {
+            Ok(position) => writeln!(
+                text,
+                "link {link_id}: {topic}-{} of cluster {} at {}, written {}",
+                key.partition,
+                key.source_cluster_id,
+                position.next_offset,
+                Timestamp::from_millisecond(position.written_at_ms).unwrap_or_default()
+            ),
+            Err(error) => writeln!(text, "{key}: {error}"),
+        };
         records.push((key, None));
     }
     if !forget.yes {

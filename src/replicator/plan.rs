@@ -237,10 +237,12 @@ impl Survey<'_> {
         if rival.source_cluster_id == self.identity.source_cluster {
             return "set linkId to that link's if this one replaces it".to_owned();
         }
-        format!(
-            "if that cluster is gone for good: tributary replicator forget --link {}, then resume",
-            rival.link_id
-        )
+        let resume = "if that cluster is gone for good: tributary replicator resume";
+        if rival.link_id == self.identity.link_id {
+            // What is stored for a former topic of the name goes with it; forget would take the other topics' positions too.
+            return resume.to_owned();
+        }
+        format!("{resume}, then forget --link {}", rival.link_id)
     }
 
     fn place(&self, name: &str, target: &str) -> Decision {

@@ -58,7 +58,9 @@ def restore(fleet: Fleet, files: Dict[str, str], message: str) -> str:
 
 
 def promote(fleet: Fleet, *arguments: str, status: int = 0) -> str:
-    """Release what the canaries run, by the very script that users have, and tell Argo CD; what the script said."""
+    """Release what the canaries run, by the very script that users have, and tell Argo CD; what the script said. At once, unless told to soak."""
+    if "--soak" not in arguments:
+        arguments = ("--soak", "0", *arguments)
     kubectl, repository = fleet.hub.argv[0], fleet.repository.clone
     done = run("promote", ["env", "-C", repository, "manifests/argocd/promote", *arguments], timeout=900, check=False,
                env={"KUBECONFIG": fleet.hub.kubeconfig or "", "PATH": f"{os.path.dirname(kubectl)}:{os.environ['PATH']}"})

@@ -24,6 +24,8 @@ def run(t):
     apps.commit(t.fleet, "Munich: a quality of service that there is not")
     said = until("the API server's refusal is in the Application", lambda: refusal(t), 120)
     t.expect("qos" in said, "it names the field", said)
+    said = apps.promote(t.fleet, "--timeout", "3", status=1)
+    t.expect("factory-munich: OutOfSync" in said and "qos" in said, "and so does the script that does not release it", said)
     mended(t, good)
 
 

@@ -140,10 +140,10 @@ def taken_over(t, message):
     former = re.search(r"forget --link ([^ ,]+)", message)
     t.expect(former, "the Application's message says what to do", message)
     refused = [r["name"] for r in t.lyon.kube.need("replicationlink", "to-eu", "factory")["status"]["refused"]]
-    told = replicator(t, "forget", "--link", former.group(1), "--yes")
-    t.expect("positions withdrawn" in told, "the former cluster's positions are withdrawn", told)
     for topic in refused:
         replicator(t, "resume", "--topic", topic, "--from", "earliest")
+    told = replicator(t, "forget", "--link", former.group(1), "--yes")
+    t.expect("positions withdrawn" in told, "the former cluster's positions are withdrawn", told)
 
 
 def arrives(t):

@@ -31,7 +31,11 @@ def topic_added(t, revision):
     topic = f"orders-{revision[:6]}"
     t.fleet.repository.edit(EDGECLUSTER, DEAD, f"{DEAD}\n    - {{name: {topic}, partitions: 3, replicas: 1}}")
     head = ""
+    lyons = "lyon-kafka.factory.svc:9092"
     for site, move in ((t.munich, lambda: apps.commit(t.fleet, f"Topic {topic}")), (t.lyon, lambda: apps.promote(t.fleet))):
+        if site is t.lyon:
+            t.expect(topic not in toolbox.kafka(t.lyon, "kafka-topics.sh", "--bootstrap-server", lyons, "--list").split(),
+                     "lyon does not have it before it is released")
         began = time.monotonic()
         move()
         head = head or t.fleet.repository.head()

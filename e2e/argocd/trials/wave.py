@@ -60,6 +60,7 @@ def by_hand(t, bad, before, generation):
     t.fleet.repository.push_released(before, force=True)
     apps.refresh(t.fleet)
     apps.wait_well(t.fleet, t.lyon, before, as_git_has_it=False)
+    t.expect(generation_of(t) == generation, "taken back, it is as if nothing had been", generation)
 
 
 def mended(t, topic):

@@ -190,22 +190,28 @@ fn a_topic_fed_by_another_link_or_another_source_is_refused() {
 
 #[test]
 fn a_refused_topic_is_told_how_to_take_over_from_a_link_and_from_a_cluster_that_is_gone() {
-    let advice = |cluster: &str| {
+    let advice = |link: &str, cluster: &str| {
         let mut world = World::new(&[("t", 1, 1)], &[("t", 9, 1)]);
         world
             .positions
-            .extend([stored("other/link", cluster, ("t", 5), ("t", 9), 0)]);
+            .extend([stored(link, cluster, ("t", 5), ("t", 9), 0)]);
         match world.decision("t") {
             Decision::Refuse(refusal) => refusal.message,
             other => panic!("expected a refusal, got {other:?}"),
         }
     };
-    assert!(advice(HERE).contains("set linkId"));
+    assert!(advice("other/link", HERE).contains("set linkId"));
     // Positions of another cluster's offsets: its link's ID would not help.
-    let gone = advice("another-cluster");
+    let gone = advice("other/link", "another-cluster");
     assert!(
-        !gone.contains("set linkId") && gone.contains("forget --link other/link"),
+        !gone.contains("set linkId") && gone.contains("resume, then forget --link other/link"),
         "{gone}"
+    );
+    // The positions that the link has for other topics must stay.
+    let same_link = advice(LINK, "another-cluster");
+    assert!(
+        same_link.ends_with("tributary replicator resume"),
+        "{same_link}"
     );
 }
 
