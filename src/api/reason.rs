@@ -42,7 +42,7 @@ reasons! {
     Starting: "The pods are starting or have not yet reported.", "Wait; after 10 minutes the object becomes Stalled with the reason at hand.";
     Progressing: "A change is being carried out.", "Wait; the message says which step is next.";
     Paused: "spec.paused is true.", "Set spec.paused to false to go on.";
-    InvalidSpec: "The spec cannot work; the message names field, value, why and remedy.", "Correct the named field.";
+    InvalidSpec: "The spec cannot work; the message names field, value, why and remedy. What runs goes on with the last spec that could work.", "Correct the named field.";
     SecretNotFound: "A referenced Secret or ConfigMap does not exist.", "Create it in the object's namespace; the operator goes on by itself.";
     SecretKeyNotFound: "A referenced Secret or ConfigMap has no such key, or its value is empty.", "Add the key; the operator goes on by itself.";
     CredentialsInvalid: "A referenced Secret or ConfigMap holds something that cannot be used: no PEM, no text.", "Correct its content; a changed Secret is picked up by itself.";

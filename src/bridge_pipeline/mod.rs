@@ -122,7 +122,7 @@ impl Reconciler for BridgePipelines {
         self.samplers.stop(key);
         locked(&self.memories).remove(key);
         let applied = locked(&self.applied).remove(key);
-        if let Some(Applied { ending, left }) = applied {
+        if let Some(Applied { ending, left, .. }) = applied {
             self.leave(key, left);
             // Beside the other deletions: it waits for the pod's end.
             let (ctx, key) = (ctx.clone(), key.clone());

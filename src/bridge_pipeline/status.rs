@@ -96,9 +96,11 @@ pub(super) fn status(
     let old = object.status.clone().unwrap_or_default();
     let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
     let mut lost = progress.map_or(0, |p| memory.sessions_lost(p));
-    let current = current(look).and(progress);
+    let running = running(look).and(progress);
+    // What is measured by the spec's own words asks for the process that has them.
+    let current = running.filter(|_| look.validated.is_ok());
     let effective = effective(object, look, &old, progress);
-    let mut account = account(object, memory, look, current, &old);
+    let mut account = account(object, memory, look, running, &old);
     let away = current.and_then(|p| held::lost_while_away(object, &effective.client_id, p, &old));
     if let Some(loss) = &away {
         // Once: with this status the session is that of the present process.
@@ -121,12 +123,13 @@ pub(super) fn status(
     (status, lost)
 }
 
-/// The pod that runs what the spec now says.
-fn current<'a>(look: &'a Look<'_>) -> Option<&'a PodView> {
-    let (_, hash) = look.validated.ok()?;
-    look.pods
-        .iter()
-        .find(|pod| pod.ip().is_some() && pod.config_hash.as_deref() == Some(hash))
+/// The pod that runs what the spec now says; while the spec cannot work, the one that goes on with the last that could.
+fn running<'a>(look: &'a Look<'_>) -> Option<&'a PodView> {
+    let right = |pod: &&PodView| match look.validated {
+        Ok((_, hash)) => pod.config_hash.as_deref() == Some(hash),
+        Err(_) => true,
+    };
+    look.pods.iter().filter(|pod| pod.ip().is_some()).find(right)
 }
 
 fn account(
@@ -200,7 +203,7 @@ fn starting_message(look: &Look<'_>) -> String {
     match look.pods {
         [] => "waiting for the pod to be created".to_owned(),
         [pod, ..] if pod.ip().is_none() => format!("waiting for pod {} to start", pod.name),
-        [pod, ..] if current(look).is_none() => {
+        [pod, ..] if running(look).is_none() => {
             format!(
                 "waiting for pod {} to start anew with the present configuration",
                 pod.name

@@ -51,12 +51,17 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The pods that run what the spec now says, and have told something in this round.
+    /// The pods that run what the spec now says, and have told something in this round; while the spec cannot work, those
+    /// that go on with the last that could.
     fn current(&self) -> Vec<&Progress> {
-        let (Ok((_, hash)), Some(sample)) = (self.validated, self.sample) else {
+        let Some(sample) = self.sample else {
             return Vec::new();
         };
-        let runs = |pod: &&PodView| pod.ip().is_some() && pod.config_hash.as_deref() == Some(hash);
+        let right = |pod: &PodView| match self.validated {
+            Ok((_, hash)) => pod.config_hash.as_deref() == Some(hash),
+            Err(_) => true,
+        };
+        let runs = |pod: &&PodView| pod.ip().is_some() && right(pod);
         let told = self
             .pods
             .iter()

@@ -384,6 +384,9 @@ fn an_invalid_spec_stalls_and_what_runs_goes_on_being_looked_at() {
         "{message}"
     );
     assert!(bridge.object.status.as_ref().unwrap().lag.is_some());
+    // The pod goes on with the last spec that could work: that is no reason to doubt what it carries.
+    bridge.expect("Connected", "True", Reason::Following);
+    bridge.expect("Lossless", "True", Reason::NothingLost);
 }
 
 #[test]

@@ -209,10 +209,7 @@ fn a_refused_topic_is_told_how_to_take_over_from_a_link_and_from_a_cluster_that_
     );
     // The positions that the link has for other topics must stay.
     let same_link = advice(LINK, "another-cluster");
-    assert!(
-        same_link.ends_with("tributary replicator resume"),
-        "{same_link}"
-    );
+    assert!(same_link.ends_with("tributary replicator resume"), "{same_link}");
 }
 
 #[test]

@@ -114,6 +114,19 @@ fn a_spec_that_cannot_work_is_stalled_with_field_value_and_remedy() {
         (effective.link_id.as_deref(), effective.positions_seen),
         (Some(ID), true)
     );
+    // The pods go on with the last spec that could work, and are believed.
+    let sample = sample(15, Ok(source(100)), Ok(target(15, Some(100))), Some(progress(15)));
+    link.with(&Look {
+        now: at(15),
+        validated: Err(&problems),
+        stopped_by: None,
+        pods: &[running()],
+        sample: Some(&sample),
+        identity: &identity,
+    });
+    link.expect("Stalled", "True", Reason::ClusterNotFound);
+    link.expect("Connected", "True", Reason::Following);
+    link.expect("Lossless", "True", Reason::NothingLost);
     link.at(20, 100, 100).expect("Ready", "True", Reason::Following);
 }
 
