@@ -301,7 +301,7 @@ pub struct EdgeClusterStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the figures were read; refreshed on change and at least every 60 s.
+    /// When the figures were read; refreshed on change and about once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
     /// Ready, QuorumHealthy, PartitionsHealthy, TopicsSynced, UpToDate; Reconciling and Stalled only while True.

@@ -137,7 +137,7 @@ pub struct ReplicationLinkStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the figures were read; refreshed on change and at least every 60 s.
+    /// When the figures were read; refreshed on change and about once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
     /// Ready, Connected, KeepingUp, Lossless; Reconciling and Stalled only while True.
@@ -179,7 +179,7 @@ pub struct ReplicationLinkStatus {
 pub struct LinkTopicStatus {
     /// Name on the source.
     pub name: String,
-    /// Its partitions.
+    /// Its partitions on the source, with which the target's topic grows.
     pub partitions: i32,
     /// Its lag.
     pub lag: Lag,

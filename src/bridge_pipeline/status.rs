@@ -169,7 +169,7 @@ fn account(
     let why = match (situation, finding) {
         (Situation::Paused, _) => (
             Reason::Paused,
-            "paused: no pod runs, the session stays at the MQTT broker and queues there".to_owned(),
+            "no pod runs, the session stays at the MQTT broker and queues there".to_owned(),
         ),
         (Situation::Following | Situation::CatchingUp | Situation::FallingBehind, _) => {
             (Reason::Following, format!("subscribed: {}", filters(object)))

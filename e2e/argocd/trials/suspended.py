@@ -11,7 +11,7 @@ def run(t):
         patch = f"patches:\n  - target: {{kind: {kind}}}\n    patch: |-\n      - {{op: add, path: /spec/paused, value: true}}\n"
         t.fleet.repository.edit(SITE, "patches:\n", patch)
         revision = apps.commit(t.fleet, f"Munich: {kind} paused")
-        apps.wait_health(t.fleet, t.munich, kind, "Suspended", ["Paused", "paused"])
+        apps.wait_health(t.fleet, t.munich, kind, "Suspended", ["Paused"])
         apps.wait_well(t.fleet, t.munich, revision, health="Suspended")
         apps.wait_well(t.fleet, t.munich, apps.restore(t.fleet, {SITE: good}, f"Munich: {kind} goes on"))
     apps.released(t.fleet, t.fleet.repository.head())

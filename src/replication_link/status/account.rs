@@ -67,7 +67,7 @@ pub(super) fn account(
         why,
         stopped: stopped.filter(|_| !halted),
         connected: if facts.paused {
-            Told::new(None, Reason::Paused, "paused: no pod runs")
+            Told::new(None, Reason::Paused, "no pod runs")
         } else {
             connected
         },
@@ -87,7 +87,7 @@ fn why(
     match situation {
         Situation::Paused => (
             Reason::Paused,
-            "paused: no pod runs, the positions stay on the target".to_owned(),
+            "no pod runs, the positions stay on the target".to_owned(),
         ),
         Situation::Following | Situation::CatchingUp => (Reason::Following, following(memory)),
         Situation::FallingBehind => (
@@ -310,7 +310,7 @@ fn lossless(memory: &Memory, gaps: &[Gap], paused: bool) -> Told {
     }
     match link_stop(memory.workers.values()) {
         Some((Reason::PositionsLost, stop)) => Told::new(None, Reason::PositionsLost, &stop.message),
-        _ if paused => Told::new(None, Reason::Paused, "paused: nobody looks for gaps"),
+        _ if paused => Told::new(None, Reason::Paused, "nobody looks for gaps"),
         _ if memory.workers.is_empty() => {
             Told::new(None, Reason::Starting, "the link's pods have not reported yet")
         }
