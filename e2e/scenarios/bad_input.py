@@ -158,9 +158,9 @@ def publish(t, topic: str, payload: str, size: int = 0) -> None:
 
 
 def dead_letters(t) -> str:
-    """The dead-letter topic with its headers."""
+    """The dead-letter topic with its headers; the consumer is given time to begin, also on a machine that has little of it."""
     return toolbox.sh(t.factory, f"/opt/kafka/bin/kafka-console-consumer.sh --bootstrap-server {base.FACTORY_KAFKA} --topic telemetry-dead "
-                      "--from-beginning --timeout-ms 5000 --formatter-property print.headers=true 2>/dev/null | cut -c1-600 || true", timeout=60)
+                      "--from-beginning --timeout-ms 15000 --formatter-property print.headers=true 2>/dev/null | cut -c1-600 || true", timeout=60)
 
 
 def refused_payloads(t):
@@ -169,7 +169,7 @@ def refused_payloads(t):
     kube.apply(bridge(t))
     wait_condition(t.factory, "bridgepipeline", BRIDGE, "Ready", seconds=120)
     publish(t, "bad/one/telemetry", "this is not JSON")
-    letters = until("it is in the dead-letter topic", lambda: has(dead_letters(t), "this is not JSON"), 60, every=2)
+    letters = until("it is in the dead-letter topic", lambda: has(dead_letters(t), "this is not JSON"), 150, every=2)
     line = next(x for x in letters.splitlines() if "this is not JSON" in x)
     t.expect("InvalidPayload" in line, "with its reason", line)
     t.step("without a dead-letter topic the bridge stands and names the message")
@@ -180,12 +180,12 @@ def refused_payloads(t):
     t.expect("bad/two/telemetry" in message, "by its MQTT topic", message)
     kube.apply(bridge(t))
     wait_condition(t.factory, "bridgepipeline", BRIDGE, "Ready", seconds=90)
-    until("it went to the dead-letter topic after all", lambda: has(dead_letters(t), "neither is this"), 60, every=2)
+    until("it went to the dead-letter topic after all", lambda: has(dead_letters(t), "neither is this"), 150, every=2)
     t.step("a payload over Kafka's limit")
     publish(t, "bad/three/telemetry", "", size=2_000_000)
     lossy = wait_condition(t.factory, "bridgepipeline", BRIDGE, "Lossless", "False", "PayloadTooLarge", 60)
     say(condition(lossy, "Lossless")["message"])
-    until("its head is in the dead-letter topic, with size and digest", lambda: has(dead_letters(t), "truncated"), 60, every=2)
+    until("its head is in the dead-letter topic, with size and digest", lambda: has(dead_letters(t), "truncated"), 150, every=2)
 
 
 def has(text: str, word: str) -> str:
