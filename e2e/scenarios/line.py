@@ -78,7 +78,7 @@ def positions(t) -> dict:
     """{(topic, partition): position} of the factory's topics."""
     link = t.factory.kube.need("replicationlink", "to-eu", "factory")["status"]["effective"]["linkId"]
     text = toolbox.sh(t.region, f"/opt/kafka/bin/kafka-console-consumer.sh --bootstrap-server {base.REGION_KAFKA} --topic __tributary_positions "
-                      "--from-beginning --timeout-ms 6000 --formatter-property print.key=true --formatter-property key.separator=' ' 2>/dev/null || true",
+                      "--from-beginning --timeout-ms 15000 --formatter-property print.key=true --formatter-property key.separator=' ' 2>/dev/null || true",
                       timeout=60)
     found = {}
     for row in text.splitlines():
