@@ -23,7 +23,7 @@ fn crds_are_structural_and_print() {
     }
 }
 
-/// The remedy of a topic that Kafka refused is one change of the file, whatever the file said before.
+/// The remedy of a topic that Kafka refused for its replicas is one change of the file.
 #[test]
 fn a_topics_replicas_can_be_changed_to_what_kafka_can_do() {
     let [cluster, ..] = cel::kinds();

@@ -28,8 +28,6 @@ use super::routes::RouteTable;
 use super::window::{DEAD_LETTER, Entry, RecordId, Refusal};
 use crate::mqtt::packet::{Message, Properties};
 
-/// User properties that become headers, at most; a message may have thousands.
-const MAX_USER_PROPERTIES: usize = 32;
 /// Bytes of a content type that a shortened dead letter keeps: no MIME type is longer (RFC 6838, 4.2).
 const MAX_MIME_TYPE: usize = 255;
 /// Bytes of a refusal's sentence in a header, at most.
@@ -251,7 +249,7 @@ fn property_headers(mut headers: OwnedHeaders, properties: &Properties, shortene
             value: Some(&value[..]),
         });
     }
-    for (name, value) in properties.user.iter().take(MAX_USER_PROPERTIES) {
+    for (name, value) in &properties.user {
         // librdkafka takes names as C strings in places; MQTT forbids NUL anyway (1.5.4-2).
         let name = format!("mqtt.user.{}", name.replace('\0', ""));
         headers = headers.insert(Header {

@@ -8,7 +8,8 @@ use rumqttc_v5::mqttbytes::v5;
 
 use super::endpoint::Protocol;
 use super::packet::{
-    Accepted, ConnAck, Connect, Incoming, Message, Properties, Publish, Refusal, Subscription, Topic,
+    Accepted, ConnAck, Connect, Incoming, MAX_USER_PROPERTIES, Message, Properties, Publish, Refusal,
+    Subscription, Topic,
 };
 
 /// The codec of one version.
@@ -373,7 +374,9 @@ fn connack_v5(ack: v5::ConnAck) -> ConnAck {
     }
 }
 
-fn properties(p: v5::PublishProperties) -> Option<Box<Properties>> {
+fn properties(mut p: v5::PublishProperties) -> Option<Box<Properties>> {
+    p.user_properties.truncate(MAX_USER_PROPERTIES);
+    p.user_properties.shrink_to_fit();
     let properties = Properties {
         content_type: p.content_type,
         response_topic: p.response_topic,

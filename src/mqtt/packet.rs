@@ -113,6 +113,10 @@ pub struct Message {
     pub oversize: Option<Box<Oversize>>,
 }
 
+/// User properties of a message that are kept: a packet of a megabyte has room for two hundred thousand empty ones, which
+/// would take ten times its size in memory.
+pub const MAX_USER_PROPERTIES: usize = 32;
+
 /// What version 5 adds to a message and a reader of Kafka may want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
@@ -122,7 +126,7 @@ pub struct Properties {
     pub response_topic: Option<String>,
     /// What the answer has to carry.
     pub correlation_data: Option<Bytes>,
-    /// The application's own pairs.
+    /// The application's own pairs, the first [`MAX_USER_PROPERTIES`].
     pub user: Vec<(String, String)>,
 }
 

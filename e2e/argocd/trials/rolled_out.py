@@ -32,7 +32,7 @@ def topic_added(t, revision):
     t.fleet.repository.edit(EDGECLUSTER, DEAD, f"{DEAD}\n    - {{name: {topic}, partitions: 3, replicas: 1}}")
     head = ""
     lyons = "lyon-kafka.factory.svc:9092"
-    for site, move in ((t.munich, lambda: apps.commit(t.fleet, f"Topic {topic}")), (t.lyon, lambda: apps.promote(t.fleet))):
+    for site, what, move in ((t.munich, "push", lambda: apps.commit(t.fleet, f"Topic {topic}")), (t.lyon, "release", lambda: apps.promote(t.fleet))):
         if site is t.lyon:
             t.expect(topic not in toolbox.kafka(t.lyon, "kafka-topics.sh", "--bootstrap-server", lyons, "--list").split(),
                      "lyon does not have it before it is released")
@@ -40,7 +40,7 @@ def topic_added(t, revision):
         move()
         head = head or t.fleet.repository.head()
         apps.wait_well(t.fleet, site, head)
-        say(f"{site.name}: from the push to Synced and Healthy in {time.monotonic() - began:.1f} s")
+        say(f"{site.name}: from the {what} to Synced and Healthy in {time.monotonic() - began:.1f} s")
         ends = toolbox.end_offsets(site, f"{site.name}-kafka.factory.svc:9092", topic)
         t.expect(sorted(ends) == [0, 1, 2], f"{site.name}: Kafka has the topic with three partitions", ends)
     apps.wait_well(t.fleet, t.fleet.region, head)

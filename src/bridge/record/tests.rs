@@ -123,21 +123,6 @@ fn what_is_special_about_a_message_is_in_its_headers() {
 }
 
 #[test]
-fn user_properties_are_bounded() {
-    let user = (0..100).map(|i| (i.to_string(), String::new())).collect();
-    let many = Message {
-        properties: Some(Box::new(Properties {
-            user,
-            ..Default::default()
-        })),
-        ..message()
-    };
-    build(many, to_route(), None, |record| {
-        assert_eq!(record.headers.count(), 32 + 3);
-    });
-}
-
-#[test]
 fn a_dead_letter_says_why_and_what_it_was() {
     build(
         message(),

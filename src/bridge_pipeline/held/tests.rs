@@ -1,9 +1,12 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::tests::{object, validated};
+use super::super::session::Ending;
+use super::super::tests::{object, objects, validated};
+use super::super::{Applied, BridgePipelines, MAX_LEFT, locked};
 use super::*;
 use crate::bridge::progress::{Counters, InFlight, KafkaProgress};
+use crate::controller::ObjectKey;
 
 const CLIENT: &str = "tributary.factory.machines";
 
@@ -192,4 +195,48 @@ fn a_bridge_with_a_status_or_another_session_takes_nothing_over() {
     assert_eq!(left.told_to(&other), None);
     former.status = Some(BridgePipelineStatus::default());
     assert_eq!(left.told_to(&former), None);
+}
+
+/// An operator that has applied this object.
+fn having_applied(object: &BridgePipeline, key: &ObjectKey) -> BridgePipelines {
+    let bridges = BridgePipelines::default();
+    let applied = Applied {
+        uid: object.metadata.uid.clone(),
+        ending: Ending::of(&objects(object)).unwrap(),
+        left: Left::by(&validated(object).config.mqtt),
+    };
+    locked(&bridges.applied).insert(key.clone(), applied);
+    bridges
+}
+
+#[test]
+fn a_successor_is_known_by_its_uid_although_nobody_told_that_the_former_one_went() {
+    let mut former = object();
+    former.status = None;
+    let key = ObjectKey::of(&former);
+    let bridges = having_applied(&former, &key);
+    assert_eq!(bridges.successor(&key, &former), None);
+    let mut anew = former.clone();
+    anew.metadata.uid = Some("u2".to_owned());
+    let told = bridges.successor(&key, &anew).unwrap();
+    assert_eq!(
+        told.status.unwrap().subscriptions[0].filter,
+        "factory/+/+/telemetry"
+    );
+    // Once it has a status of its own there is nothing left to tell.
+    anew.status = Some(BridgePipelineStatus::default());
+    assert_eq!(bridges.successor(&key, &anew), None);
+}
+
+#[test]
+fn sessions_of_bridges_that_never_come_back_are_not_kept_without_bound() {
+    let bridges = BridgePipelines::default();
+    let left = Left::by(&validated(&object()).config.mqtt);
+    for number in 0..=MAX_LEFT {
+        bridges.leave(
+            &ObjectKey::new("BridgePipeline", "factory", &number.to_string()),
+            left.clone(),
+        );
+    }
+    assert!(locked(&bridges.left).len() <= MAX_LEFT);
 }

@@ -182,6 +182,23 @@ fn every_suback_code_is_seen() {
 }
 
 #[test]
+fn of_very_many_user_properties_the_first_are_kept_and_the_others_take_no_memory() {
+    let mut p = v5::Publish::new("a", rumqttc_v5::QoS::AtLeastOnce, "x", None);
+    p.pkid = 1;
+    p.properties = Some(v5::PublishProperties {
+        user_properties: (0..10_000).map(|i| (i.to_string(), String::new())).collect(),
+        ..Default::default()
+    });
+    let Incoming::Publish(m) = read_v5(&v5::Packet::Publish(p)).unwrap() else {
+        panic!()
+    };
+    let user = m.properties.unwrap().user;
+    let names: Vec<String> = user.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, (0..32).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert!(user.capacity() < 64);
+}
+
+#[test]
 fn what_version_5_adds_to_a_message_is_kept() {
     let mut p = v5::Publish::new("a", rumqttc_v5::QoS::AtLeastOnce, "x", None);
     p.pkid = 1;

@@ -257,6 +257,7 @@ async fn a_bound_that_is_reached_pauses_reading_and_keeps_the_connection() {
     ));
     let mut config = proxied;
     config.limits.max_in_flight_messages = 50;
+    config.mqtt.keep_alive_seconds = Some(20);
     // The topic does not exist yet: nothing can be settled.
     let mut bridge = Bridge::ready(&config).await;
     let mut publisher = Publisher::connect(&mqtt).await;
@@ -264,8 +265,8 @@ async fn a_bound_that_is_reached_pauses_reading_and_keeps_the_connection() {
     let progress = bridge.wait("to pause", |p| p.mqtt.paused).await;
     assert_eq!(progress.in_flight.messages, 50);
     let connected = progress.mqtt.connected_since;
-    // Longer than the server would wait for a client that does not ping (5 s, times 1.5).
-    let waited = |p: &BridgeProgress| p.in_flight.oldest_age_seconds.is_some_and(|age| age > 9.0);
+    // Longer than the server would wait for a client that does not ping (20 s, times 1.5).
+    let waited = |p: &BridgeProgress| p.in_flight.oldest_age_seconds.is_some_and(|age| age > 31.0);
     let progress = bridge.wait("to have waited", waited).await;
     assert_eq!(
         (progress.in_flight.messages, progress.mqtt.connected_since),

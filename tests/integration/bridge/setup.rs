@@ -30,9 +30,8 @@ use crate::harness::kafka::{KafkaCluster, Listener, unique};
 use crate::harness::mosquitto::Mosquitto;
 use crate::harness::ports::free_port;
 use crate::harness::process::{Process, data_dir};
-use crate::harness::wait::eventually;
+use crate::harness::wait::{PATIENCE, eventually};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// What the tests' machines publish to: `f/<line>/<machine>/t`.
 pub(super) const FILTER: &str = "f/+/+/t";
 
@@ -49,7 +48,8 @@ pub(super) fn config(mqtt_url: &str, bootstrap: Vec<String>) -> BridgeConfig {
             tls: MqttTlsFile::Disabled {},
             session_expiry_seconds: Some(3600),
             receive_maximum: None,
-            keep_alive_seconds: Some(5),
+            // Longer than a disk or a processor of a busy machine stands still: a reconnect would be counted.
+            keep_alive_seconds: Some(60),
             subscriptions: vec![SubscriptionConfig {
                 filter: FILTER.into(),
                 qos: 1,

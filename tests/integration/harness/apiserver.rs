@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
@@ -21,10 +20,8 @@ use super::certificates::Authority;
 use super::ports::free_port;
 use super::process::{Process, data_dir};
 use super::tools::tool;
-use super::wait::eventually;
+use super::wait::{PATIENCE, eventually};
 
-/// How long the server may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The operator's group, which has the rights that the chart gives it, and no others.
 const OPERATORS: &str = "tributary-operators";
 /// A user without any rights but those that a test gives it.

@@ -1,15 +1,12 @@
 //! What tests do with librdkafka: produce, and the changes that the product never makes.
 
-use std::time::Duration;
-
+use super::wait::PATIENCE;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tributary::kafka::KafkaConnection;
 use tributary::kafka::wire::{Admin, CreatedTopic, NewTopic, Topics};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A producer with acks from all replicas.
 pub(crate) fn producer(connection: &KafkaConnection) -> FutureProducer {

@@ -17,14 +17,11 @@ use super::ports::free_port;
 use super::process::{Process, data_dir};
 use super::proxy::Proxy;
 use super::tools::tool;
-use super::wait::eventually;
+use super::wait::{PATIENCE, eventually};
 
 /// The SASL user, and its password for PLAIN and both SCRAM mechanisms.
 pub(crate) const USER: &str = "factory";
 pub(crate) const PASSWORD: &str = "correct-horse";
-
-/// How long a broker may take to start or stop on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The listeners that every broker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

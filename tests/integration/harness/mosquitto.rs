@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -11,10 +10,7 @@ use super::certificates::Authority;
 use super::ports::free_port;
 use super::process::{Process, data_dir};
 use super::tools::tool;
-use super::wait::eventually;
-
-/// How long it may take to start or stop on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::wait::{PATIENCE, eventually};
 
 /// What a broker is started with.
 #[derive(Clone, Debug)]

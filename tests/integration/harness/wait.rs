@@ -3,6 +3,10 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+/// How long anything may take that takes seconds on an idle machine. What comes sooner is not waited for; what a starved
+/// machine delays is no fault of the product.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(50);
 

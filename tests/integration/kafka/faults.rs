@@ -14,11 +14,10 @@ use crate::harness::fake_server::{Behaviour, FakeServer};
 use crate::harness::kafka::{KafkaCluster, Listener, shared, unique};
 use crate::harness::ports::free_port;
 use crate::harness::proxy::Line;
-use crate::harness::wait::{eventually, until};
+use crate::harness::wait::{PATIENCE, eventually, until};
 
 /// Longer than any deadline by far: only what would hang for ever exceeds it.
 const FOREVER: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn admin(servers: &[String]) -> Admin {
     Admin::new(&KafkaConnection::plaintext(servers)).expect("a client")

@@ -1,7 +1,6 @@
 //! The positions topic on a real broker: created, mended, written, compacted, truncated, re-created.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rdkafka::producer::{FutureProducer, Producer as _};
 use tributary::kafka::positions::{
@@ -18,9 +17,7 @@ use crate::harness::client::{
     blocking, create_topic, delete_records, delete_topic, produce, producer, transactional,
 };
 use crate::harness::kafka::{KafkaCluster, Listener, shared, unique};
-use crate::harness::wait::{eventually, until};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::wait::{PATIENCE, eventually, until};
 
 fn key(link: &str, partition: i32) -> PositionKey {
     PositionKey {

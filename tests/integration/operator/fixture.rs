@@ -23,10 +23,8 @@ use tributary::operator::{Operator, OperatorError};
 use tributary::telemetry::HttpServer;
 
 use crate::harness::apiserver::{ApiServer, shared};
+pub(crate) use crate::harness::wait::PATIENCE;
 use crate::harness::wait::eventually;
-
-/// How long the operator may take for what takes it milliseconds, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace, an operator that looks after it, and a client that may do everything.
 pub(crate) struct Fixture {

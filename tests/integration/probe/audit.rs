@@ -1,7 +1,6 @@
 //! What the audit finds, and that it finds it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,9 +10,7 @@ use crate::harness::client::{create_topic, delete_records, produce, producer};
 use crate::harness::kafka::{KafkaCluster, Listener, PASSWORD, USER, shared, unique};
 use crate::harness::mosquitto::{Mosquitto, Options};
 use crate::harness::process::Process;
-use crate::harness::wait::until;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::wait::{PATIENCE, until};
 
 /// A topic in the shared Kafka and an MQTT server of the test's own.
 struct Site {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -17,9 +16,8 @@ use tributary::mqtt::endpoint::{Protocol, ServerAddress};
 use tributary::mqtt::packet::{Incoming, Message, Subscription};
 
 use crate::harness::client::producer;
-use crate::harness::wait::eventually;
+use crate::harness::wait::{PATIENCE, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages that are handed to the producer together, at most.
 const TOGETHER: u64 = 500;
 

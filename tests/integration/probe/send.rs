@@ -1,15 +1,11 @@
 //! What the sender writes down, whatever the MQTT server does.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{lines, probe, program, sent_file};
 use crate::harness::mosquitto::{Mosquitto, Options};
 use crate::harness::process::Process;
-use crate::harness::wait::until;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::wait::{PATIENCE, until};
 
 fn with_config(config: &[&str]) -> Options {
     let mut options = Options::default();

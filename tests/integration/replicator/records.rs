@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::wait::PATIENCE;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -9,8 +10,6 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use tributary::kafka::KafkaConnection;
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A record as either side has it. Its offset is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

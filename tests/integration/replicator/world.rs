@@ -15,9 +15,8 @@ use super::records::{Record, read};
 use crate::harness::kafka::{KafkaCluster, Listener, unique};
 use crate::harness::ports::free_port;
 use crate::harness::process::{Process, data_dir};
+pub(crate) use crate::harness::wait::PATIENCE;
 use crate::harness::wait::{eventually, until};
-
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A source and a target.
 pub(crate) struct World {

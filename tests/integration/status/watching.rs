@@ -4,15 +4,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Person, ago, condition, factory, write_status};
 use crate::harness::apiserver::shared;
-use crate::harness::wait::{eventually, until};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::wait::{PATIENCE, eventually, until};
 
 struct Reaped(Child);
 
