@@ -2,7 +2,6 @@
 //! links once; each room has its module.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests
-#![allow(dead_code)] // fixtures offer more than the modules of the day use
 
 mod bridge;
 mod edge_cluster;

@@ -221,13 +221,13 @@ async fn of_a_batch_with_one_bad_record_only_that_one_is_a_dead_letter() {
     publisher.publish(&topic_of(0), payload(0, 0)).await;
     publisher.flush().await;
     // Its topic is not there yet. When it comes, the first message is too old for it and those behind it are not.
-    let old = |p: &BridgeProgress| p.in_flight.oldest_age_seconds.is_some_and(|age| age > 21.0);
+    let old = |p: &BridgeProgress| p.in_flight.oldest_age_seconds.is_some_and(|age| age > 46.0);
     bridge.wait("to have an old message", old).await;
     publisher.publish_range(1, 1..20).await;
     bridge
         .wait("to have them all", |p| p.in_flight.messages == 20)
         .await;
-    let limit = [("message.timestamp.before.max.ms", "20000")];
+    let limit = [("message.timestamp.before.max.ms", "45000")];
     create_topic(&kafka.admin(), &config.routes[0].topic, 1, &limit).await;
     let progress = bridge
         .wait("to have settled all", |p| p.counters.acknowledged == 20)

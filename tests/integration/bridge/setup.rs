@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -125,11 +125,6 @@ impl Bridge {
         bridge
     }
 
-    /// Where its files are.
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Starts it after `stop` or `kill`.
     pub(super) fn start_again(&mut self) {
         let command = self.command(&[]);
@@ -165,21 +160,6 @@ impl Bridge {
     /// SIGKILL.
     pub(super) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
-    }
-
-    /// Resident memory, bytes.
-    pub(super) fn resident_bytes(&self) -> u64 {
-        let process = self.process.as_ref().expect("it runs");
-        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmHWM:"))
-            .expect("VmHWM");
-        line.split_whitespace()
-            .next()
-            .and_then(|n| n.parse::<u64>().ok())
-            .expect("a number")
-            * 1024
     }
 
     async fn get(&self, path: &str) -> Result<(u16, String), String> {

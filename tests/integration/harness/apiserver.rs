@@ -156,21 +156,6 @@ impl ApiServer {
         &self.outsider
     }
 
-    /// A kubeconfig for programs such as kubectl.
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
-        let path = self.dir.join("kubeconfig");
-        let ca = self.dir.join("ca.crt");
-        fs::write(&ca, &self.authority).expect("write");
-        let text = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority": ca}}],
-            "users": [{"name": "admin", "user": {"token": self.admin}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-        });
-        fs::write(&path, text.to_string()).expect("write");
-        path
-    }
-
     /// A new namespace.
     pub(crate) async fn namespace(&self, what: &str) -> String {
         let name = format!("{what}-{}", &Uuid::new_v4().simple().to_string()[..8]);

@@ -3,8 +3,6 @@
 //!
 //! A part that is missing on this machine is a failure which says what installs it, never a skipped test.
 
-#![allow(dead_code)] // each room's tests use their part of it
-
 pub(crate) mod acls;
 pub(crate) mod apiserver;
 pub(crate) mod certificates;

@@ -10,6 +10,7 @@ use tributary::kafka::{KafkaConnection, KafkaError};
 use crate::harness::certificates::Authority;
 use crate::harness::kafka::{KafkaCluster, Listener, PASSWORD, shared};
 use crate::harness::tls_server::TlsServer;
+use crate::harness::wait::{PATIENCE, eventually};
 
 const MECHANISMS: [SaslMechanism; 3] = [
     SaslMechanism::Plain,
@@ -18,11 +19,13 @@ const MECHANISMS: [SaslMechanism; 3] = [
 ];
 
 async fn refused(connection: &KafkaConnection) -> KafkaError {
-    let error = Admin::new(connection)
-        .expect("a client")
-        .cluster()
-        .await
-        .expect_err("refused");
+    let admin = Admin::new(connection).expect("a client");
+    // A machine that stands still for a moment refuses nobody: asked again.
+    let error = eventually("a refusal", PATIENCE, async || match admin.cluster().await {
+        Err(error) if error.reason() == "KafkaTimeout" => Err(error),
+        answer => Ok(answer.expect_err("refused")),
+    })
+    .await;
     let text = format!("{error} {error:?} {}", error.explain());
     assert!(
         !text.contains(PASSWORD) && !text.contains("wr0ng") && !text.contains("PRIVATE KEY"),

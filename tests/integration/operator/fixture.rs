@@ -10,7 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +36,7 @@ pub(crate) struct Fixture {
 /// A running operator. Dropped, it is gone at once, as if killed.
 pub(crate) struct Running {
     pub(crate) ready: Arc<AtomicBool>,
+    registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<Result<(), OperatorError>>,
 }
@@ -47,6 +48,13 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Whether it says of itself that it leads.
+    pub(crate) fn leads(&self) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("text");
+        text.lines().any(|line| line == "tributary_leader 1")
+    }
+
     /// SIGTERM, and the end awaited.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
@@ -85,23 +93,34 @@ impl Fixture {
 
     /// Starts an operator with the rights of the chart.
     pub(crate) fn operator(&self) -> Running {
-        self.operator_with(self.options(), "operator-a", Arc::new(SystemClock))
+        self.operator_as("operator-a")
+    }
+
+    /// The same under this name.
+    pub(crate) fn operator_as(&self, identity: &str) -> Running {
+        self.operator_with(self.options(), identity, Arc::new(SystemClock))
     }
 
     pub(crate) fn operator_with(&self, options: Options, identity: &str, clock: Arc<dyn Clock>) -> Running {
         let ready = Arc::new(AtomicBool::new(false));
+        let mut registry = Registry::default();
         let operator = Operator {
             client: self.server.operator(),
             options,
             clock,
-            metrics: Metrics::register(&mut Registry::default()),
+            metrics: Metrics::register(&mut registry),
             identity: identity.to_owned(),
             timing: TIMING,
             ready: Arc::clone(&ready),
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(operator.run(stop.clone()));
-        Running { ready, stop, task }
+        Running {
+            ready,
+            registry,
+            stop,
+            task,
+        }
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -240,9 +259,4 @@ pub(crate) async fn progress_server<T: Serialize>(
         .expect("a free address");
     tokio::spawn(server.serve(stop.clone()));
     ip
-}
-
-/// The object's resource version: it changes with every write.
-pub(crate) fn version(object: &impl ResourceExt) -> String {
-    object.resource_version().expect("a resource version")
 }
