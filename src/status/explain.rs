@@ -70,7 +70,7 @@ const CONDITIONS: [(&str, &str, &str); 10] = [
 ];
 
 /// The book's runbooks: file, title, the names that lead there.
-const RUNBOOKS: [(&str, &str, &[&str]); 11] = [
+const RUNBOOKS: [(&str, &str, &[&str]); 12] = [
     (
         "volume-refused.md",
         "A broker refuses its volume",
@@ -98,6 +98,7 @@ const RUNBOOKS: [(&str, &str, &[&str]); 11] = [
         &["SessionLost", "BrokerDroppedMessages"],
     ),
     ("roll-waits.md", "A roll waits", &["RollWaiting"]),
+    ("topics-differ.md", "Topics differ", &["TopicsDiffer"]),
     (
         "link-refuses.md",
         "A link, or a topic of it, is refused",

@@ -59,6 +59,13 @@ impl Listed {
         self.note.as_ref().is_some_and(|note| note.nothing)
     }
 
+    /// Not all came: no snapshot to keep, and a connection not to be trusted.
+    fn is_short(&self) -> bool {
+        self.note
+            .as_ref()
+            .is_some_and(|note| note.nothing || note.kind == NoteKind::Incomplete)
+    }
+
     /// Other lists came: the server is there, this list is not.
     fn blame_the_list(&mut self) {
         if let Some(note) = self.note.as_mut().filter(|n| n.kind == NoteKind::Unreachable) {
@@ -152,7 +159,7 @@ impl Source {
             answer.notes.extend(notes);
             return answer;
         }
-        let complete = !lists.iter().any(Listed::is_nothing);
+        let complete = !lists.iter().any(Listed::is_short);
         let objects: Vec<Object> = lists.into_iter().flat_map(|l| l.objects).collect();
         let read_at = self.now();
         if complete {
@@ -204,11 +211,11 @@ impl Source {
     /// Lists one kind: in all namespaces, or where that is not permitted, in the context's own.
     async fn list(&self, client: &Client, kind: Kind, deadline: Instant) -> Listed {
         let wanted = self.namespace.as_deref();
-        let mut result = timeout_at(deadline, any_version(client, kind, wanted)).await;
-        if matches!(result, Ok(Err(Failure::Refused(403, _)))) && wanted.is_none() {
+        let mut result = any_version(client, kind, wanted, deadline).await;
+        if matches!(result, Err(Failure::Refused(403, _))) && wanted.is_none() {
             let own = &self.context.namespace;
-            result = timeout_at(deadline, any_version(client, kind, Some(own))).await;
-            if let Ok(Ok(listed)) = &mut result {
+            result = any_version(client, kind, Some(own), deadline).await;
+            if let Ok(listed) = &mut result {
                 let text =
                     format!("no permission to list {{}} in all namespaces: only namespace {own} is shown");
                 listed
@@ -216,17 +223,12 @@ impl Source {
                     .get_or_insert(shortfall(NoteKind::OneNamespace, text, false));
             }
         }
-        let failure = match result {
-            Ok(Ok(listed)) => return listed,
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::Down(format!("no answer within {} s", DEADLINE.as_secs())),
-        };
-        Listed {
+        result.unwrap_or_else(|failure| Listed {
             kind,
             objects: Vec::new(),
             at: None,
             note: Some(self.explain(failure)),
-        }
+        })
     }
 
     fn explain(&self, failure: Failure) -> Shortfall {
@@ -304,19 +306,47 @@ fn notes(lists: &[Listed]) -> Vec<Note> {
 }
 
 /// All of a list, in the version that this program was made for, or else in the one that is served.
-async fn any_version(client: &Client, kind: Kind, namespace: Option<&str>) -> Result<Listed, Failure> {
-    match pages(client, kind, namespace, api::VERSION).await {
-        Err(failure) if is_missing(&failure) => other_version(client, kind, namespace).await,
+async fn any_version(
+    client: &Client,
+    kind: Kind,
+    namespace: Option<&str>,
+    deadline: Instant,
+) -> Result<Listed, Failure> {
+    match pages(client, kind, namespace, api::VERSION, deadline).await {
+        Err(failure) if is_missing(&failure) => other_version(client, kind, namespace, deadline).await,
         other => other,
     }
 }
 
-/// All pages of a list in one version.
+/// An answer in time.
+async fn get_by(deadline: Instant, client: &Client, path: &str) -> Result<Reply, Failure> {
+    timeout_at(deadline, get(client, path)).await.unwrap_or_else(|_| {
+        Err(Failure::Down(format!(
+            "no answer within {} s",
+            DEADLINE.as_secs()
+        )))
+    })
+}
+
+/// A later page did not come: what came before it is shown, and that it is not all.
+fn broken_off(mut listed: Listed, failure: Failure) -> Listed {
+    let why = match failure {
+        Failure::Down(why) => why,
+        Failure::Refused(code, message) => format!("the API server answered {code}: {message}"),
+    };
+    let count = listed.objects.len();
+    let text = format!("only the first {count} {{}} came, there are more: {why}");
+    listed.note = Some(shortfall(NoteKind::Incomplete, text, false));
+    listed
+}
+
+/// All pages of a list in one version; those that came, when a later one does not.
 async fn pages(
     client: &Client,
     kind: Kind,
     namespace: Option<&str>,
     version: &str,
+    deadline: Instant,
 ) -> Result<Listed, Failure> {
     let place = namespace.map_or_else(String::new, |n| format!("namespaces/{n}/"));
     let path = format!("/apis/{}/{version}/{place}{}", api::GROUP, kind.plural());
@@ -328,36 +358,49 @@ async fn pages(
     };
     let mut token = String::new();
     loop {
-        let Reply { body, at } = get(client, &format!("{path}?limit={PAGE}{token}")).await?;
+        let page = get_by(deadline, client, &format!("{path}?limit={PAGE}{token}")).await;
+        let Reply { body, at } = match page {
+            Ok(reply) => reply,
+            Err(failure) if token.is_empty() => return Err(failure),
+            Err(failure) => return Ok(broken_off(listed, failure)),
+        };
         listed.at = at;
         let items = body["items"].as_array().map(Vec::as_slice).unwrap_or_default();
         listed
             .objects
             .extend(items.iter().filter_map(|item| Object::read(Some(kind), item)));
-        let next = body["metadata"]["continue"].as_str().filter(|t| !t.is_empty());
-        match next {
-            // The token is URL-safe base64; anything else would change the question.
-            Some(next)
-                if next
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b)) =>
-            {
-                if listed.objects.len() >= MAX_OBJECTS {
-                    let text = format!("only the first {MAX_OBJECTS} {{}} are shown");
-                    listed.note = Some(shortfall(NoteKind::Truncated, text, false));
-                    return Ok(listed);
-                }
-                token = format!("&continue={next}");
-            }
-            _ => return Ok(listed),
+        let Some(next) = next_page(&body) else {
+            return Ok(listed);
+        };
+        if listed.objects.len() >= MAX_OBJECTS {
+            let text = format!("only the first {MAX_OBJECTS} {{}} are shown, there are more: try -n");
+            listed.note = Some(shortfall(NoteKind::Truncated, text, false));
+            return Ok(listed);
         }
+        token = format!("&continue={next}");
     }
 }
 
+/// Where a list goes on. The token is URL-safe base64; anything else would change the question.
+fn next_page(body: &serde_json::Value) -> Option<&str> {
+    let word = |token: &str| {
+        token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b))
+    };
+    let token = body["metadata"]["continue"].as_str();
+    token.filter(|token| !token.is_empty() && word(token))
+}
+
 /// The version that this program was made for is not served: which one is?
-async fn other_version(client: &Client, kind: Kind, namespace: Option<&str>) -> Result<Listed, Failure> {
+async fn other_version(
+    client: &Client,
+    kind: Kind,
+    namespace: Option<&str>,
+    deadline: Instant,
+) -> Result<Listed, Failure> {
     let missing = |what: String| Failure::Refused(404, what);
-    let group = match get(client, &format!("/apis/{}", api::GROUP)).await {
+    let group = match get_by(deadline, client, &format!("/apis/{}", api::GROUP)).await {
         Ok(reply) => reply.body,
         Err(failure) if is_missing(&failure) => {
             return Err(missing(format!(
@@ -382,7 +425,7 @@ async fn other_version(client: &Client, kind: Kind, namespace: Option<&str>) -> 
     let Some(version) = preferred.filter(|v| !served && is_word(v)) else {
         return Err(absent());
     };
-    let mut listed = match pages(client, kind, namespace, version).await {
+    let mut listed = match pages(client, kind, namespace, version, deadline).await {
         Err(failure) if is_missing(&failure) => return Err(absent()),
         other => other?,
     };
@@ -415,3 +458,6 @@ fn seconds(at: Timestamp) -> String {
     let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
     whole.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,12 +48,13 @@ impl NoteKind {
             | Self::Unauthorized
             | Self::Forbidden
             | Self::Incomplete
+            // What was not read may be what needs somebody.
+            | Self::Truncated
             | Self::NotInstalled
             | Self::NamespaceMissing => true,
             Self::OneNamespace
             | Self::OtherVersion
             | Self::NamespaceDeleting
-            | Self::Truncated
             | Self::LastSeen
             | Self::Asking
             | Self::FromFile => false,

@@ -142,7 +142,7 @@ class Fleet:
 A region and two factories, rolled out by Argo CD from a Git repository.
   Git      {self.repository.clone}   (edit, commit, git push; then manifests/argocd/promote)
   Argo CD  {kubectl} -n {NAMESPACE} get applications
-           Argo CD looks into Git every two to three minutes; at once with
+           Argo CD looks into Git every two to five minutes; at once with
            {kubectl} -n {NAMESPACE} annotate applications --all argocd.argoproj.io/refresh=normal --overwrite
 {factories}
 Remove everything: make gitops-down"""

@@ -64,8 +64,9 @@ def back(t):
 
 
 def pods(t):
-    """What runs in lyon for its objects."""
-    return sorted(t.lyon.kube.list("pod", "factory", "app.kubernetes.io/managed-by=tributary"), key=lambda p: p["metadata"]["name"])
+    """What runs in lyon for its objects; not the pod of a Job, such as the one that ends a deleted bridge's session, which ends by itself."""
+    ours = "app.kubernetes.io/managed-by=tributary,!batch.kubernetes.io/job-name"
+    return sorted(t.lyon.kube.list("pod", "factory", ours), key=lambda p: p["metadata"]["name"])
 
 
 def without_cascade(t):

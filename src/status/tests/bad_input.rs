@@ -182,6 +182,21 @@ fn of_a_context_that_went_a_moment_ago_nothing_is_claimed_either() {
 }
 
 #[test]
+fn of_a_list_that_is_cut_off_nobody_says_that_no_one_is_needed() {
+    let mut cut = answer("lyon", vec![Make::link("factory", "to-eu", "munich")]);
+    cut.notes = vec![Note::new(
+        NoteKind::Truncated,
+        "only the first 5000 replicationlinks are shown",
+    )];
+    assert!(fleet(&[cut.clone()]).needs_person);
+    let text = draw(&[cut], WIDE);
+    assert!(
+        text.contains("only the first 5000") && !text.contains("Nothing needs a person"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_message_cannot_write_to_the_terminal() {
     let evil = Make::link("factory", "to-eu", "munich").condition(
         "Stalled",
