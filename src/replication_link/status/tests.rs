@@ -79,9 +79,13 @@ fn running() -> PodView {
 }
 
 fn source(end: i64) -> Source {
+    source_from(0, end)
+}
+
+fn source_from(start: i64, end: i64) -> Source {
     let range = TopicRange {
         topic_id: TopicId::ZERO,
-        range: LogRange { start: 0, end },
+        range: LogRange { start, end },
         end_epoch: None,
     };
     Source {
