@@ -67,6 +67,7 @@ fn pod(state: PodState) -> PodView {
         name: POD.into(),
         state,
         config_hash: Some(HASH.into()),
+        workers: None,
         restarts: 0,
     }
 }

@@ -411,6 +411,30 @@ fn a_pod_of_the_previous_configuration_says_nothing_about_the_present_one() {
 }
 
 #[test]
+fn a_change_of_the_number_of_workers_is_reconciling_and_says_which_pod_is_waited_for() {
+    let mut link = Watched::new();
+    link.at(0, 100, 100);
+    link.object.metadata.generation = Some(4);
+    let good = validated(&link.object);
+    let identity = Identity::of(&link.object, Some(&good.config), None, None);
+    let mut ending = pod(PodState::Terminating);
+    ending.config_hash = Some("h0".into());
+    let message = "the number of workers changes: waiting for pod to-eu-replicator-0 to end";
+    for (second, type_) in [(10, "Reconciling"), (609, "Reconciling"), (611, "Stalled")] {
+        link.with(&Look {
+            now: at(second),
+            validated: Ok((&good, HASH)),
+            stopped_by: Some((Reason::Progressing, message.into())),
+            pods: std::slice::from_ref(&ending),
+            sample: None,
+            identity: &identity,
+        });
+        assert_eq!(link.expect(type_, "True", Reason::Progressing), message);
+        link.expect("Ready", "False", Reason::Progressing);
+    }
+}
+
+#[test]
 fn positions_that_were_seen_are_remembered_by_each_of_four_witnesses() {
     let config = validated(&object()).config;
     let seen = |object: &ReplicationLink, sample: Option<&Sample>, noted: Option<&str>| {
