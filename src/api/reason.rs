@@ -86,6 +86,7 @@ reasons! {
     PositionsLost: "Positions of this link were seen before and are gone.", "Follow the runbook 'Positions lost'; nothing is replicated meanwhile.";
     PartitionStopped: "A partition cannot go on without losing or repeating data.", "See the message and the runbook 'A partition stopped'.";
     GapRecorded: "Source records are gone before they were replicated.", "See status.gaps for the exact range.";
+    RecordsExpired: "The source deleted records before a position behind them was stored: unless they are on their way, they are lost.", "Raise the source's retention, and bring line and pods back; what did not arrive then stands in status.gaps.";
     LoopRefused: "A topic is fed from the link's own target: replicating it would loop.", "Exclude it by topics.deny, or use a prefix.";
     NameCollision: "A topic's name on the target is taken by another source or link.", "Use another prefix, or exclude one of them.";
     TopicNotCreated: "The target refuses to create a topic.", "See the message; often replicationFactor exceeds the target's brokers, or rights are missing.";

@@ -55,7 +55,7 @@ pub struct ReplicationLinkSpec {
     pub delivery: Delivery,
     /// Where partitions start that exist when the link first runs; later ones start at their beginning.
     pub start: Start,
-    /// Pods that share the partitions; absent: 1.
+    /// Pods that share the partitions; absent: 1. After a change all of them end before the new ones start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub workers: Option<i32>,

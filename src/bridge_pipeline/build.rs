@@ -36,6 +36,7 @@ pub(super) fn build(
         command: "bridge",
         // At most one pod for one session.
         replicas: i32::from(!bridge.paused),
+        workers: None,
         config: yaml(&bridge.config)?,
         restart_hash: restart_hash(&yaml(&starts_anew(&bridge.config))?),
         mounts: vec![&bridge.mqtt_mounts, &bridge.kafka_mounts],

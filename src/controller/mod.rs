@@ -63,7 +63,9 @@ pub use report::{Account, Told, first_of, reason_of, stands_in, starting_since};
 pub use run::{RunError, Runtime, run};
 pub use sampler::{Latest, Samplers};
 pub use status::StatusWriter;
-pub use workload::{CONFIG_HASH_ANNOTATION, Workload, container_security, pod_security, restart_hash};
+pub use workload::{
+    CONFIG_HASH_ANNOTATION, WORKERS_ANNOTATION, Workload, container_security, pod_security, restart_hash,
+};
 
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "tributary";

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 
-use super::CONFIG_HASH_ANNOTATION;
+use super::{CONFIG_HASH_ANNOTATION, WORKERS_ANNOTATION};
 
 /// Characters of Kubernetes' own words that are passed on.
 const MAX_WORDS: usize = 300;
@@ -42,6 +42,8 @@ pub struct PodView {
     pub state: PodState,
     /// The hash of the configuration that it was started with.
     pub config_hash: Option<String>,
+    /// How many pods share the work by the configuration that it was started with, if it says so.
+    pub workers: Option<u32>,
     /// How often its containers were started anew.
     pub restarts: i32,
 }
@@ -51,14 +53,12 @@ impl PodView {
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let meta = &pod.metadata;
+        let annotation = |name: &str| meta.annotations.as_ref().and_then(|a| a.get(name));
         Self {
             name: meta.name.clone().unwrap_or_default(),
             state: state(pod),
-            config_hash: meta
-                .annotations
-                .as_ref()
-                .and_then(|a| a.get(CONFIG_HASH_ANNOTATION))
-                .cloned(),
+            config_hash: annotation(CONFIG_HASH_ANNOTATION).cloned(),
+            workers: annotation(WORKERS_ANNOTATION).and_then(|count| count.parse().ok()),
             restarts: statuses(pod).map(|c| c.restart_count).sum(),
         }
     }
@@ -215,6 +215,18 @@ mod tests {
                 ready: false
             }
         );
+    }
+
+    #[test]
+    fn a_pod_says_what_it_was_started_with() {
+        let view = |annotations: Value| {
+            let pod = json!({"metadata": {"name": "x-bridge-0", "annotations": annotations}});
+            let view = PodView::of(&serde_json::from_value(pod).unwrap());
+            (view.config_hash, view.workers)
+        };
+        let noted = json!({CONFIG_HASH_ANNOTATION: "h", WORKERS_ANNOTATION: "3"});
+        assert_eq!(view(noted), (Some("h".into()), Some(3)));
+        assert_eq!(view(json!({})), (None, None));
     }
 
     #[test]

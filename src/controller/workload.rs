@@ -19,6 +19,8 @@ use crate::telemetry::DEFAULT_PORT;
 
 /// Annotation of pods: the hash of the configuration that they were started with.
 pub const CONFIG_HASH_ANNOTATION: &str = "tributary.dev/config-hash";
+/// Annotation of pods: how many share the work of their object, as they were started.
+pub const WORKERS_ANNOTATION: &str = "tributary.dev/workers";
 /// Where the configuration is mounted.
 const CONFIG_DIR: &str = "/etc/tributary/config";
 /// The numeric user of the image.
@@ -33,6 +35,8 @@ pub struct Workload<'a> {
     pub command: &'static str,
     /// Pods.
     pub replicas: i32,
+    /// How many pods the configuration shares the work among, where each of them must know.
+    pub workers: Option<u32>,
     /// The configuration file's text.
     pub config: String,
     /// Changes when the pods must start anew: a hash of what they read at their start only.
@@ -96,15 +100,18 @@ impl Workload<'_> {
     }
 
     /// The StatefulSet. It never runs two pods of one ordinal, also when a node is out of reach; that is what keeps one
-    /// MQTT session, or one partition's position, in one hand.
+    /// MQTT session in one hand, and one partition as long as the number of pods that share them stays the same. Pods
+    /// of different ordinals it ends and starts all at once: a change of that number is up to whoever sets `replicas`.
     #[must_use]
     pub fn stateful_set<K: Kind>(&self, owner: &K, options: &Options) -> StatefulSet {
         let selector = selector_labels(K::KIND, &owner.name_any());
         let mut labels = selector.clone();
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
         labels.extend(self.component_labels());
-        let annotations: BTreeMap<_, _> =
+        let mut annotations: BTreeMap<_, _> =
             [(CONFIG_HASH_ANNOTATION.to_owned(), self.restart_hash.clone())].into();
+        let workers = self.workers.map(|count| count.to_string());
+        annotations.extend(workers.map(|count| (WORKERS_ANNOTATION.to_owned(), count)));
         StatefulSet {
             metadata: self.metadata(owner),
             spec: Some(StatefulSetSpec {

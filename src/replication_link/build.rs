@@ -7,8 +7,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::validate::ValidatedLink;
+use super::workers::{self, Step};
 use crate::api::ReplicationLink;
-use crate::controller::{Error, Options, Peer, Workload, network_policy, restart_hash};
+use crate::controller::{Error, Options, Peer, PodView, Workload, network_policy, restart_hash};
 use crate::replicator::config::ReplicatorConfig;
 
 /// Annotation of the ConfigMap: the link ID of which positions were seen on the target. It outlives a status that was
@@ -23,6 +24,8 @@ pub(super) struct Objects {
     pub(super) stateful_set: StatefulSet,
     /// What running pods must have been started with.
     pub(super) restart_hash: String,
+    /// How many pods there may be now.
+    pub(super) step: Step,
 }
 
 /// The name of all objects of a link.
@@ -30,7 +33,7 @@ pub(super) fn objects_name(link: &str) -> String {
     format!("{link}-replicator")
 }
 
-/// Builds them. `positions_seen` is the link ID of which positions were seen, if any were.
+/// Builds them. `positions_seen` is the link ID of which positions were seen, if any were; `pods` are those that are there.
 ///
 /// # Errors
 /// When the configuration cannot be written as YAML, which would be a bug.
@@ -41,18 +44,23 @@ pub(super) fn build(
     options: &Options,
     peers: &BTreeSet<Peer>,
     broker_ports: &BTreeSet<u16>,
+    pods: &[PodView],
 ) -> Result<Objects, Error> {
     let mut config = link.config.clone();
     config.positions_seen = positions_seen.is_some();
+    let restart_hash = restart_hash(&yaml(&starts_anew(&config))?);
+    let wanted = if link.paused {
+        0
+    } else {
+        i32::try_from(config.workers).unwrap_or(1)
+    };
+    let step = workers::next(wanted, config.workers, &restart_hash, pods);
     let workload = Workload {
         command: "replicator",
-        replicas: if link.paused {
-            0
-        } else {
-            i32::try_from(config.workers).unwrap_or(1)
-        },
+        replicas: step.replicas(),
+        workers: Some(config.workers),
         config: yaml(&config)?,
-        restart_hash: restart_hash(&yaml(&starts_anew(&config))?),
+        restart_hash,
         mounts: vec![&link.source_mounts, &link.target_mounts],
         cpu_request: "100m",
         // The defaults of `Tuning` (32 MiB each way) suit this limit.
@@ -73,6 +81,7 @@ pub(super) fn build(
         config_map,
         stateful_set: workload.stateful_set(owner, options),
         restart_hash: workload.restart_hash,
+        step,
     })
 }
 

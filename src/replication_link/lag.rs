@@ -43,6 +43,21 @@ pub(super) struct Ledger {
     partitions: Vec<(String, i32, i64)>,
     /// When the last round was; `None` also when it gave no lag.
     measured: Option<Timestamp>,
+    /// Where each partition's log began in the last round that read it.
+    starts: BTreeMap<(TopicId, i32), i64>,
+    /// What the last comparison of positions and log starts found.
+    expired: Vec<Expired>,
+}
+
+/// Source offsets that were deleted before a position was stored behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// The stored position.
+    pub(super) from: i64,
+    /// Where the log begins now.
+    pub(super) to: i64,
 }
 
 impl Ledger {
@@ -80,6 +95,22 @@ impl Ledger {
             .collect();
         self.tracker.observe(sample.at, connected, readings);
         self.measured = Some(sample.at);
+        self.expired = expired(source, positions, refused, &self.starts);
+        let starts = source.ranges.iter();
+        self.starts = starts
+            .map(|(key, found)| ((found.topic_id, key.partition), found.range.start))
+            .collect();
+    }
+
+    /// Partitions of which the source has deleted records that no stored position covers. What was known stays while
+    /// a side cannot be read: what is deleted does not come back.
+    pub(super) fn expired(&self) -> &[Expired] {
+        &self.expired
+    }
+
+    /// Whether the last round could compare positions with the source.
+    pub(super) const fn is_measured(&self) -> bool {
+        self.measured.is_some()
     }
 
     /// The lag of all partitions; `None` while it cannot be measured.
@@ -278,6 +309,34 @@ fn readings<'a>(
         Some((key.topic.as_str(), key.partition, lag))
     });
     read.collect()
+}
+
+/// Partitions whose position lies below the log's start. Positions are read before starts, and are stored once a
+/// second: they are held against the start of the round before, so that a link which is a moment behind a source that
+/// deletes at once is not called lossy.
+fn expired(
+    source: &Source,
+    positions: &Positions,
+    refused: &BTreeSet<&str>,
+    before: &BTreeMap<(TopicId, i32), i64>,
+) -> Vec<Expired> {
+    let counted = source
+        .ranges
+        .iter()
+        .filter(|(p, _)| !refused.contains(p.topic.as_str()));
+    let below = counted.filter_map(|(key, found)| {
+        let id = (found.topic_id, key.partition);
+        let from = positions.by_partition.get(&id)?.as_ref()?.next_offset;
+        let to = found.range.start;
+        let start = before.get(&id).map_or(to, |before| to.min(*before));
+        (from < start).then(|| Expired {
+            topic: key.topic.clone(),
+            partition: key.partition,
+            from,
+            to,
+        })
+    });
+    below.collect()
 }
 
 /// The mean over the workers that saw records of a topic.

@@ -7,6 +7,7 @@ mod observe;
 mod sampling;
 mod status;
 mod validate;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 
-use crate::api::{KafkaEndpoint, ReplicationLink};
+use crate::api::{KafkaEndpoint, Reason, ReplicationLink};
 use crate::controller::{
-    Context, Error, Figures, ObjectKey, Problem, Reconciler, Requeue, Samplers, Steps, Unresolved,
+    Context, Error, Figures, ObjectKey, PodView, Problem, Reconciler, Requeue, Samplers, StepOutcome, Steps,
+    Unresolved,
 };
 use build::{Objects, objects_name};
 use sampling::Sample;
@@ -68,11 +70,12 @@ impl Reconciler for ReplicationLinks {
     async fn reconcile(&self, ctx: &Context, object: &ReplicationLink) -> Result<Requeue, Error> {
         let key = ObjectKey::of(object);
         let mut steps = Steps::default();
+        let pods = observe::pods(ctx, object);
         let Observed {
             found,
             identity,
             sample,
-        } = self.find(ctx, &key, object).await;
+        } = self.find(ctx, &key, object, &pods).await;
         let mut unknown = None;
         let found = match found {
             Ok(found) => {
@@ -95,7 +98,6 @@ impl Reconciler for ReplicationLinks {
             }
         };
         let stopped_by = unknown.as_ref().map(|e| (e.reason(), e.to_string()));
-        let pods = observe::pods(ctx, object);
         let look = Look {
             now: ctx.now(),
             validated: match &found {
@@ -144,17 +146,36 @@ async fn apply(ctx: &Context, object: &ReplicationLink, objects: &Objects, steps
     steps
         .run("apply NetworkPolicy", ctx.apply(object, &objects.network_policy))
         .await;
-    steps
-        .run("apply ConfigMap", ctx.apply(object, &objects.config_map))
-        .await;
+    let Some(message) = objects.step.waits() else {
+        steps
+            .run("apply ConfigMap", ctx.apply(object, &objects.config_map))
+            .await;
+        steps
+            .run("apply StatefulSet", ctx.apply(object, &objects.stateful_set))
+            .await;
+        return;
+    };
+    // The pods that end must not read the new configuration, should their process start once more.
     steps
         .run("apply StatefulSet", ctx.apply(object, &objects.stateful_set))
+        .await;
+    let reason = Reason::Progressing;
+    steps
+        .run("end all workers", async {
+            StepOutcome::Waiting { reason, message }
+        })
         .await;
 }
 
 impl ReplicationLinks {
     /// Observes, validates and builds; yields the latest sample in any case.
-    async fn find(&self, ctx: &Context, key: &ObjectKey, object: &ReplicationLink) -> Observed {
+    async fn find(
+        &self,
+        ctx: &Context,
+        key: &ObjectKey,
+        object: &ReplicationLink,
+        pods: &[PodView],
+    ) -> Observed {
         let noted = observe::noted_positions(ctx, key);
         let references = match observe::references(ctx, object).await {
             Ok(references) => references,
@@ -168,7 +189,15 @@ impl ReplicationLinks {
         let identity = Identity::of(object, Some(&link.config), sample.as_deref(), noted.as_deref());
         let ports = observe::broker_ports(ctx, key, sample.as_deref());
         let seen = identity.seen();
-        let built = build::build(object, &link, seen, ctx.options(), &references.peers, &ports);
+        let built = build::build(
+            object,
+            &link,
+            seen,
+            ctx.options(),
+            &references.peers,
+            &ports,
+            pods,
+        );
         Observed {
             found: built
                 .map(|objects| Found { link, objects })

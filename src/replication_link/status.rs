@@ -33,6 +33,8 @@ pub(super) struct Memory {
     down_since: Option<Timestamp>,
     /// The last that each pod told, as long as the pod exists: at most 16.
     workers: BTreeMap<String, Progress>,
+    /// When each of these was told, by the operator's clock.
+    heard: BTreeMap<String, Timestamp>,
     /// The round that was taken last.
     taken: Option<Timestamp>,
 }
@@ -122,6 +124,7 @@ impl Memory {
             was_connected: verdict.is_some_and(|v| !matches!(v, Verdict::Unknown | Verdict::Paused)),
             ledger: if same { before.ledger } else { Ledger::default() },
             workers: if same { before.workers } else { BTreeMap::new() },
+            heard: if same { before.heard } else { BTreeMap::new() },
             ..Self::default()
         };
     }
@@ -130,13 +133,16 @@ impl Memory {
     fn take(&mut self, object: &ReplicationLink, look: &Look<'_>) {
         let exists = |name: &String| look.pods.iter().any(|pod| pod.name == *name);
         self.workers.retain(|name, _| exists(name));
+        self.heard.retain(|name, _| exists(name));
         let Some(sample) = look.sample.filter(|s| self.taken != Some(s.at)) else {
             return;
         };
         let before = self.taken.replace(sample.at);
         let told = sample.workers.iter().filter(|(name, _)| exists(name));
-        self.workers
-            .extend(told.filter_map(|(name, told)| Some((name.clone(), told.as_ref().ok()?.clone()))));
+        for (name, told) in told.filter_map(|(name, told)| Some((name, told.as_ref().ok()?))) {
+            self.workers.insert(name.clone(), told.clone());
+            self.heard.insert(name.clone(), sample.at);
+        }
         let reach = look.reach();
         let refused: BTreeSet<String> = facts::refused(self.workers.values())
             .into_iter()

@@ -63,6 +63,7 @@ pub(super) fn objects_with(object: &ReplicationLink, positions_seen: Option<&str
         &options,
         &peers.into(),
         &[31093].into(),
+        &[],
     )
     .unwrap()
 }

@@ -1,6 +1,7 @@
 //! What a worker knows of each of its partitions, kept across sessions of the process. Pure: the link tells it what
 //! happened, and it tells what to show, what to store and where to go on.
 
+mod restored;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ struct Entry {
     reached: Option<Reached>,
     /// What is stored on the target, as this process has read or written it.
     stored: Option<i64>,
+    /// When the newest position was written that this process has read or written.
+    written_at_ms: i64,
     /// Totals of earlier slots, and of the present one.
     before: Totals,
     now: Totals,
@@ -345,10 +348,11 @@ impl Book {
         )
     }
 
-    /// The target has stored this offset for the partition.
-    pub(super) fn stored(&mut self, partition: &TopicPartition, next_offset: i64) {
+    /// The target has stored this offset for the partition, as written at this time.
+    pub(super) fn stored(&mut self, partition: &TopicPartition, next_offset: i64, written_at_ms: i64) {
         if let Some(entry) = self.entries.get_mut(partition) {
             entry.stored = Some(next_offset);
+            entry.written_at_ms = entry.written_at_ms.max(written_at_ms);
         }
     }
 
@@ -357,6 +361,7 @@ impl Book {
         for entry in self.entries.values_mut() {
             entry.stored = None;
             entry.reached = None;
+            entry.written_at_ms = i64::MIN;
         }
     }
 
@@ -410,6 +415,7 @@ impl Entry {
             state: State::Waiting(None),
             reached: None,
             stored: None,
+            written_at_ms: i64::MIN,
             before: Totals::default(),
             now: Totals::default(),
         }

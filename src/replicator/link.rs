@@ -8,6 +8,7 @@ mod guard;
 mod judge;
 mod limits;
 mod session;
+mod storing;
 mod survey;
 mod topics;
 

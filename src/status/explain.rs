@@ -84,7 +84,7 @@ const RUNBOOKS: [(&str, &str, &[&str]); 12] = [
     (
         "partition-stopped.md",
         "A partition stopped",
-        &["PartitionStopped", "GapRecorded"],
+        &["PartitionStopped", "GapRecorded", "RecordsExpired"],
     ),
     ("positions-lost.md", "Positions lost", &["PositionsLost"]),
     (

@@ -7,7 +7,7 @@ use crate::api::{Reason, Verdict, condition_type as condition};
 use crate::health::{STALLED_AFTER, TABLE};
 
 /// Reasons for which `Lossless` is merely not known yet, or nobody looks: no loss is suspected.
-const NOT_KNOWN_YET: [Reason; 8] = [
+const NOT_KNOWN_YET: [Reason; 9] = [
     Reason::Starting,
     Reason::Progressing,
     Reason::Paused,
@@ -16,6 +16,7 @@ const NOT_KNOWN_YET: [Reason; 8] = [
     Reason::KafkaUnreachable,
     Reason::MqttUnreachable,
     Reason::PodsUnavailable,
+    Reason::Stale,
 ];
 
 /// What the rule looks at.
@@ -176,9 +177,11 @@ mod tests {
             ("False", "GapRecorded", true),
             ("Unknown", "SessionLost", true),
             ("Unknown", "PositionsLost", true),
+            ("Unknown", "RecordsExpired", true),
             ("Unknown", "SomethingNewer", true),
             ("Unknown", "Starting", false),
             ("Unknown", "Paused", false),
+            ("Unknown", "Stale", false),
             ("True", "NothingLost", false),
         ] {
             let why = why(

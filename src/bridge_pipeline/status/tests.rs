@@ -51,6 +51,7 @@ fn pod(state: PodState) -> PodView {
         name: "machines-bridge-0".into(),
         state,
         config_hash: Some(HASH.into()),
+        workers: None,
         restarts: 0,
     }
 }

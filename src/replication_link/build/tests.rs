@@ -1,6 +1,6 @@
 use super::super::tests::{object, objects, objects_with};
 use super::*;
-use crate::controller::{CONFIG_HASH_ANNOTATION, noted_broker_ports};
+use crate::controller::{CONFIG_HASH_ANNOTATION, WORKERS_ANNOTATION, noted_broker_ports};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -121,6 +121,20 @@ fn each_worker_is_a_pod_and_a_paused_link_has_none_and_is_otherwise_the_same() {
     assert_eq!(paused.stateful_set.spec.clone().unwrap().replicas, Some(0));
     assert_eq!(paused.restart_hash, running.restart_hash);
     assert_eq!(paused.config_map, running.config_map);
+}
+
+#[test]
+fn the_pods_note_how_many_share_the_partitions() {
+    let mut many = object();
+    many.spec.workers = Some(4);
+    let meta = objects(&many)
+        .stateful_set
+        .spec
+        .unwrap()
+        .template
+        .metadata
+        .unwrap();
+    assert_eq!(meta.annotations.unwrap()[WORKERS_ANNOTATION], "4");
 }
 
 #[test]

@@ -271,6 +271,36 @@ fn refused_topics_and_positions_that_cannot_be_read_make_no_figure() {
 }
 
 #[test]
+fn deleted_offsets_without_a_position_behind_them_are_named_once_no_race_explains_them() {
+    let expired = |ledger: &Ledger| -> Vec<(i32, i64, i64)> {
+        let found = ledger.expired().iter();
+        found.map(|e| (e.partition, e.from, e.to)).collect()
+    };
+    let ends = |start| {
+        Ok(source(&[
+            ("t", 0, start, 900),
+            ("t", 1, 50, 900),
+            ("t", 2, 50, 900),
+        ]))
+    };
+    // Partition 1 stands at the log's start, and 2 has no position: nothing of them is known to be missing.
+    let read = |second, next| Ok(target(second, &[(0, next), (1, 50)]));
+    let mut ledger = Ledger::default();
+    take(&mut ledger, &sample(0, ends(100), read(0, 100)));
+    assert_eq!(expired(&ledger), []);
+    take(&mut ledger, &sample(10, ends(500), read(10, 499)));
+    assert_eq!(expired(&ledger), [], "it was deleted after the position was read");
+    take(&mut ledger, &sample(20, ends(800), read(20, 499)));
+    assert_eq!(expired(&ledger), [(0, 499, 800)]);
+    take(&mut ledger, &sample(30, ends(800), Err(cut())));
+    assert_eq!(expired(&ledger), [(0, 499, 800)]);
+    take(&mut ledger, &sample(40, Err(cut()), read(40, 499)));
+    assert_eq!(expired(&ledger), [(0, 499, 800)], "it does not come back");
+    take(&mut ledger, &sample(50, ends(800), read(50, 800)));
+    assert_eq!(expired(&ledger), []);
+}
+
+#[test]
 fn bytes_are_offsets_by_the_mean_of_all_workers_and_absent_before_a_record_was_seen() {
     let mut ledger = Ledger::default();
     let first = sample(0, Ok(source(&[("t", 0, 0, 100)])), Ok(target(0, &[(0, 0)])));

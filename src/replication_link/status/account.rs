@@ -5,7 +5,7 @@ use kube::Resource;
 
 use super::facts::{and_more, link_stop, refused, stopped};
 use super::{Look, Memory};
-use crate::api::{Gap, Reason, ReplicationLink, ReplicationLinkStatus};
+use crate::api::{Gap, Reason, ReplicationLink, ReplicationLinkStatus, STALE_AFTER_SECONDS};
 use crate::controller::{Account, PodState, Told, failing, first_of, reason_of, starting_since};
 use crate::health::{self, Facts, Reach, Situation};
 use crate::replicator::progress::{ClusterProgress, Progress};
@@ -71,7 +71,7 @@ pub(super) fn account(
         } else {
             connected
         },
-        lossless: lossless(memory, gaps, facts.paused),
+        lossless: lossless(memory, look, gaps, facts.paused),
     };
     (account, judgement.catch_up_seconds)
 }
@@ -293,7 +293,7 @@ fn reason(word: &str) -> Reason {
     }
 }
 
-fn lossless(memory: &Memory, gaps: &[Gap], paused: bool) -> Told {
+fn lossless(memory: &Memory, look: &Look<'_>, gaps: &[Gap], paused: bool) -> Told {
     if let Some(gap) = gaps.first() {
         let to = gap
             .to
@@ -308,16 +308,63 @@ fn lossless(memory: &Memory, gaps: &[Gap], paused: bool) -> Told {
             and_more(message, gaps.len(), "status.gaps"),
         );
     }
-    match link_stop(memory.workers.values()) {
-        Some((Reason::PositionsLost, stop)) => Told::new(None, Reason::PositionsLost, &stop.message),
-        _ if paused => Told::new(None, Reason::Paused, "nobody looks for gaps"),
-        _ if memory.workers.is_empty() => {
-            Told::new(None, Reason::Starting, "the link's pods have not reported yet")
-        }
-        _ => Told::new(
-            Some(true),
-            Reason::NothingLost,
-            "no source record is known to be missing",
-        ),
+    if let Some((Reason::PositionsLost, stop)) = link_stop(memory.workers.values()) {
+        return Told::new(None, Reason::PositionsLost, &stop.message);
     }
+    if let Some(told) = expired(memory) {
+        return told;
+    }
+    if paused {
+        return Told::new(None, Reason::Paused, "nobody looks for gaps");
+    }
+    unseen(memory, look).unwrap_or_else(|| {
+        let message = "no source record is known to be missing";
+        Told::new(Some(true), Reason::NothingLost, message)
+    })
+}
+
+/// What the operator itself sees: not False, since what is in flight, or not yet stored, may still arrive.
+fn expired(memory: &Memory) -> Option<Told> {
+    let [first, others @ ..] = memory.ledger.expired() else {
+        return None;
+    };
+    let more = match others.len() {
+        0 => String::new(),
+        more => format!(" (and {more} more partitions)"),
+    };
+    let message = format!(
+        "the source deleted offsets {} to {} of {}-{}, and the target has no position behind them yet{more}",
+        first.from, first.to, first.topic, first.partition
+    );
+    Some(Told::new(None, Reason::RecordsExpired, message))
+}
+
+/// Why nobody can say that nothing is lost: a pod does not report, or neither the pods nor the operator know positions.
+fn unseen(memory: &Memory, look: &Look<'_>) -> Option<Told> {
+    if memory.workers.is_empty() {
+        let message = "the link's pods have not reported yet";
+        return Some(Told::new(None, Reason::Starting, message));
+    }
+    for pod in look.pods {
+        match memory.heard.get(&pod.name) {
+            None => {
+                let message = format!("pod {} has not reported yet", pod.name);
+                return Some(Told::new(None, Reason::Starting, message));
+            }
+            Some(at) if look.now.duration_since(*at).as_secs() > STALE_AFTER_SECONDS => {
+                let message = format!(
+                    "pod {} has not reported for more than {STALE_AFTER_SECONDS} seconds",
+                    pod.name
+                );
+                return Some(Told::new(None, Reason::Stale, message));
+            }
+            Some(_) => {}
+        }
+    }
+    let connected = |p: &Progress| p.source.is_connected() && p.target.is_connected();
+    let known = memory.ledger.is_measured() || memory.workers.values().all(connected);
+    (!known).then(|| {
+        let message = "the positions have not been compared with the source since the line was cut";
+        Told::new(None, Reason::NotConnected, message)
+    })
 }

@@ -67,6 +67,7 @@ fn pod(state: PodState) -> PodView {
         name: POD.into(),
         state,
         config_hash: Some(HASH.into()),
+        workers: None,
         restarts: 0,
     }
 }
@@ -79,9 +80,13 @@ fn running() -> PodView {
 }
 
 fn source(end: i64) -> Source {
+    source_from(0, end)
+}
+
+fn source_from(start: i64, end: i64) -> Source {
     let range = TopicRange {
         topic_id: TopicId::ZERO,
-        range: LogRange { start: 0, end },
+        range: LogRange { start, end },
         end_epoch: None,
     };
     Source {

@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::replicator::plan::Positions;
 use crate::replicator::progress::PartitionState;
 
 fn id(n: u128) -> TopicId {
@@ -89,7 +90,7 @@ fn a_position_is_stored_once_it_moved_and_not_again() {
         (position.target_topic.as_str(), position.target_topic_id),
         ("munich.t", Some(id(9)))
     );
-    book.stored(&t(0), 8);
+    book.stored(&t(0), 8, 0);
     assert!(book.unstored(&identity(), 3).is_empty());
 }
 
@@ -140,7 +141,7 @@ fn a_stopped_partition_stores_what_was_acknowledged_once_and_shows_its_gap_since
     };
     assert!(!book.stopped(&t(0), &route(), later), "the same stop is not news");
     assert_eq!(book.unstored(&identity(), 1).len(), 1);
-    book.stored(&t(0), 8);
+    book.stored(&t(0), 8, 0);
     assert!(book.unstored(&identity(), 1).is_empty());
     let position = Reached {
         next_offset: 8,
@@ -205,6 +206,67 @@ fn what_a_partition_carried_still_counts_when_it_is_no_longer_wanted() {
     book.retain(&BTreeSet::new());
     let round = book.round();
     assert_eq!((round.partitions.len(), round.left), (0, (3, 300)));
+}
+
+/// What the target says of partition 0.
+fn found(next_offset: i64, written_at_ms: i64) -> Positions {
+    let (key, position) = Book::registration(&identity(), 1, &t(0), &route(), at(next_offset));
+    [(
+        key,
+        Position {
+            written_at_ms,
+            ..position
+        },
+    )]
+    .into()
+}
+
+#[test]
+fn a_position_that_is_lower_and_older_than_what_was_acknowledged_fell_back() {
+    let mut book = following(5);
+    let fell_back = |book: &Book, next, at| book.fell_back(&identity(), &found(next, at)).is_some();
+    assert!(!fell_back(&book, 3, 50), "when ours was written is not known yet");
+    book.date(&identity(), &found(5, 100));
+    for (next, written, fell) in [(5, 100, false), (3, 50, true), (6, 101, false), (5, 50, false)] {
+        assert_eq!(fell_back(&book, next, written), fell, "{next} {written}");
+    }
+    book.advance(&[(0, slot(8, 3))].into());
+    book.stored(&t(0), 8, 200);
+    assert!(fell_back(&book, 5, 100));
+    book.session_ended();
+    assert!(fell_back(&book, 5, 100), "also between sessions");
+    book.forget_stored();
+    assert!(!fell_back(&book, 5, 100), "from now on only what is read counts");
+    assert!(book.unstored(&identity(), 1).is_empty());
+}
+
+#[test]
+fn a_lower_position_that_was_decided_later_is_no_restored_target() {
+    let mut book = following(5);
+    book.date(&identity(), &found(5, 100));
+    for _ in 0..2 {
+        assert_eq!(book.fell_back(&identity(), &found(0, 300)), None);
+        book.date(&identity(), &found(0, 300));
+    }
+}
+
+#[test]
+fn a_store_that_the_survey_did_not_see_is_not_missed() {
+    let mut book = following(5);
+    book.date(&identity(), &found(5, 100));
+    // A store of 8 runs while the survey reads: it may or may not see it, and nobody has acknowledged it to us.
+    book.advance(&[(0, slot(8, 3))].into());
+    for (next, written) in [(5, 100), (8, 200)] {
+        assert_eq!(book.fell_back(&identity(), &found(next, written)), None);
+    }
+}
+
+#[test]
+fn what_is_stored_for_a_partition_that_stands_still_is_nobodys_loss() {
+    let mut book = following(5);
+    book.date(&identity(), &found(5, 100));
+    book.stopped(&t(0), &route(), stop(StopReason::BelowLogStart));
+    assert_eq!(book.fell_back(&identity(), &found(3, 50)), None);
 }
 
 #[test]

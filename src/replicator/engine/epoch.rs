@@ -1,10 +1,14 @@
-//! Leader epochs (KIP-320), which the safe wrapper does not show: of a fetched record, and of the consumer's position.
+//! Leader epochs (KIP-320), which the safe wrapper does not show: of a fetched record, of the consumer's position, and of
+//! where it is to begin.
 
 use std::ffi::CString;
 
 use rdkafka::bindings;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::replicator::tracker::Reached;
 
 /// Leader epoch of the batch that a record was fetched in; `None` from brokers that do not tell.
 #[allow(unsafe_code)] // librdkafka's accessor has no safe wrapper; see the SAFETY comment
@@ -38,11 +42,53 @@ pub(super) fn position(
     (next >= 0).then_some((next, (epoch >= 0).then_some(epoch)))
 }
 
+/// Adds where a partition is to be read from, with the leader epoch of what is right before it: the consumer then asks the
+/// leader whether its log still holds that before it fetches anything, and not only after the first record.
+#[allow(unsafe_code)] // librdkafka's accessor has no safe wrapper; see the SAFETY comment
+pub(super) fn add_start(
+    list: &mut TopicPartitionList,
+    topic: &str,
+    partition: i32,
+    start: Reached,
+) -> KafkaResult<()> {
+    list.add_partition_offset(topic, partition, Offset::Offset(start.next_offset))?;
+    let (Ok(topic), Some(epoch)) = (CString::new(topic), start.leader_epoch) else {
+        return Ok(());
+    };
+    // SAFETY: `list` is borrowed for writing, so its elements live and nobody else holds one; an element that is not found
+    // is null, which `as_mut` tells; the setter keeps no pointer, and what it allocates is the element's, freed with the list.
+    unsafe {
+        let found = bindings::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
+        if let Some(element) = found.as_mut() {
+            bindings::rd_kafka_topic_partition_set_leader_epoch(element, epoch);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use rdkafka::topic_partition_list::Offset;
-
     use super::*;
+
+    #[test]
+    fn a_start_carries_its_epoch_into_the_list_that_the_consumer_is_given() {
+        let mut list = TopicPartitionList::new();
+        for (partition, next_offset, leader_epoch) in [(0, 5, Some(4)), (1, 7, None), (2, 9, Some(0))] {
+            let start = Reached {
+                next_offset,
+                leader_epoch,
+                timestamp: None,
+            };
+            add_start(&mut list, "t", partition, start).unwrap();
+            assert_eq!(position(&list, "t", partition), Some((next_offset, leader_epoch)));
+        }
+        assert_eq!(
+            position(&list.clone(), "t", 0),
+            Some((5, Some(4))),
+            "copies keep it"
+        );
+        assert_eq!(list.count(), 3);
+    }
 
     #[test]
     #[allow(unsafe_code)] // only librdkafka itself sets epochs; see the SAFETY comment

@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::Batching;
 use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
@@ -119,8 +119,7 @@ impl Pump {
         let mut assignment = TopicPartitionList::new();
         for follow in follow {
             let number = follow.slot;
-            let offset = Offset::Offset(follow.start.next_offset);
-            let listed = assignment.add_partition_offset(&follow.topic, follow.partition, offset);
+            let listed = epoch::add_start(&mut assignment, &follow.topic, follow.partition, follow.start);
             let queue = self
                 .consumer
                 .split_partition_queue(&follow.topic, follow.partition);

@@ -1,12 +1,13 @@
 //! Judges partitions that are not copied, registers what is new, follows what stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use kafka_protocol::error::ResponseError;
 
 use super::admit::{Candidate, Outcome, REGISTRAR};
 use super::explain::{explain, not_empty};
+use super::guard::RefusedRecord;
 use super::session::Session;
 use super::survey::Failure;
 use crate::kafka::error::KafkaError;
@@ -36,6 +37,7 @@ impl Session<'_> {
         }
         let mut sources = self.source_facts(&candidates).await?;
         let mut targets = self.target_facts(&candidates).await?;
+        self.look_at_refusals(&candidates).await?;
         let (mut register, mut follow) = (Vec::new(), Vec::new());
         for candidate in candidates {
             let Candidate {
@@ -54,7 +56,7 @@ impl Session<'_> {
             };
             match judge(*stored, source, target) {
                 Verdict::Resume(start) => {
-                    if !self.is_held_back(&candidate, start).await? {
+                    if !self.is_held_back(&candidate, start) {
                         follow.push((candidate, start));
                     }
                 }
@@ -98,29 +100,35 @@ impl Session<'_> {
 
     /// Whether a record that the target refused keeps a position from being followed, though it is good as it stands.
     /// Asked only then: while the record waits, the source may lose it, and that must be told.
-    async fn is_held_back(&mut self, candidate: &Candidate, start: Reached) -> Result<bool, Failure> {
+    fn is_held_back(&mut self, candidate: &Candidate, start: Reached) -> bool {
         let Candidate { partition, route, .. } = candidate;
         let Some(refused) = self.memory.refused.get(partition).cloned() else {
-            return Ok(false);
+            return false;
         };
         if !refused.is_at(start.next_offset) {
             tracing::info!(%partition, offset = refused.offset, "the refused record is passed over by decision");
             self.memory.refused.remove(partition);
-            return Ok(false);
+            return false;
         }
-        self.limits.remove(&route.target);
-        self.describe_limits([route.target.clone()].into()).await?;
         let limits = self.limits.get(&route.target).cloned().unwrap_or_default();
         if refused.is_due(&limits, Instant::now()) {
             tracing::info!(%partition, offset = refused.offset, "trying the refused record again");
             if refused.settings != limits.fingerprint {
                 self.memory.refused.remove(partition);
             }
-            return Ok(false);
+            return false;
         }
         // Nothing is missing yet: what was refused is on the source, and so is what comes behind it.
         self.stop(partition, Some(route), refused.reason, refused.message, None);
-        Ok(true)
+        true
+    }
+
+    /// Reads anew what the topics take of which a record was refused: once for all of them, whatever their number.
+    async fn look_at_refusals(&mut self, candidates: &[Candidate]) -> Result<(), Failure> {
+        let refused = |partition: &TopicPartition| self.memory.refused.get(partition);
+        let topics = held_back(candidates, refused);
+        self.limits.retain(|topic, _| !topics.contains(topic));
+        self.describe_limits(topics).await
     }
 
     async fn source_facts(&self, candidates: &[Candidate]) -> Result<PerPartition<SourceFacts>, Failure> {
@@ -357,6 +365,21 @@ impl Session<'_> {
     }
 }
 
+/// Topics on the target that refused a record at which a candidate still stands.
+fn held_back<'a>(
+    candidates: &[Candidate],
+    refused: impl Fn(&TopicPartition) -> Option<&'a RefusedRecord>,
+) -> BTreeSet<String> {
+    let stands = |candidate: &&Candidate| match candidate.stored {
+        Stored::Known(known) => {
+            refused(&candidate.partition).is_some_and(|r| r.is_at(known.position.next_offset))
+        }
+        _ => false,
+    };
+    let topics = candidates.iter().filter(stands);
+    topics.map(|candidate| candidate.route.target.clone()).collect()
+}
+
 /// What both sides told; `None` where one told nothing.
 fn both<A, B>(
     source: Option<Result<A, KafkaError>>,
@@ -381,5 +404,55 @@ fn untold(partition: &TopicPartition) -> KafkaError {
     KafkaError::Protocol {
         address: "the cluster".into(),
         why: format!("nothing certain about {partition}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::kafka::topic_id::TopicId;
+    use crate::replicator::engine::Refusal;
+    use crate::replicator::settings::Limits;
+    use crate::replicator::verdict::Known;
+
+    fn candidate(topic: &str, partition: i32, next_offset: i64) -> Candidate {
+        let topic_id = TopicId(Uuid::from_u128(1));
+        let position = Reached {
+            next_offset,
+            leader_epoch: None,
+            timestamp: None,
+        };
+        Candidate {
+            partition: TopicPartition::new(topic, partition),
+            route: Route {
+                topic_id,
+                target: format!("munich.{topic}"),
+                target_topic_id: topic_id,
+            },
+            stored: Stored::Known(Known {
+                topic_id,
+                target_topic_id: None,
+                position,
+            }),
+            read: Some(next_offset),
+        }
+    }
+
+    #[test]
+    fn each_topic_that_holds_partitions_back_is_looked_at_once() {
+        let refusal = Refusal::new(7, 100, RDKafkaErrorCode::MessageSizeTooLarge);
+        let refused = RefusedRecord::new(&refusal, &Limits::default(), None).unwrap();
+        let candidates = [
+            candidate("a", 0, 7),
+            candidate("a", 1, 7),
+            candidate("passed", 0, 8),
+            candidate("b", 0, 5),
+            candidate("never", 0, 7),
+        ];
+        let topics = held_back(&candidates, |p| (p.topic != "never").then_some(&refused));
+        assert_eq!(topics, ["munich.a".to_owned(), "munich.b".to_owned()].into());
     }
 }

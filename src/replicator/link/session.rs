@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Halt, check_positions, is_only_late};
+use super::storing::{Storing, Trust, next_stored};
 use super::survey::{Failure, Surveyor};
 use super::{Context, Memory};
 use crate::kafka::error::KafkaError;
-use crate::kafka::offsets::TopicPartition;
-use crate::kafka::positions::{Position, PositionKey, ensure_positions_topic};
+use crate::kafka::positions::ensure_positions_topic;
 use crate::kafka::wire::{Admin, Cluster};
 use crate::replicator::credentials::{Connections, Watch};
 use crate::replicator::engine::{Engine, Event};
 use crate::replicator::plan::Identity;
 use crate::replicator::progress::{LinkStopReason, Side};
 use crate::replicator::settings::Limits;
-use crate::replicator::store::{Store, StoreError};
+use crate::replicator::store::Store;
 
 /// Longest wait for acknowledgements that are due when a session ends; what comes later is copied again.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -41,9 +40,6 @@ pub(super) enum End {
     Failed,
 }
 
-type Unstored = Vec<(TopicPartition, PositionKey, Position)>;
-type Storing = JoinHandle<(Unstored, Result<(), StoreError>)>;
-
 /// A session.
 pub(super) struct Session<'a> {
     pub(super) context: &'a Context,
@@ -59,8 +55,9 @@ pub(super) struct Session<'a> {
     pub(super) next_slot: usize,
     /// What each target topic takes, as read in this session.
     pub(super) limits: BTreeMap<String, Limits>,
-    storing: Option<Storing>,
-    store_failed: bool,
+    pub(super) storing: Option<Storing>,
+    pub(super) store_failed: bool,
+    pub(super) trust: Trust,
 }
 
 impl<'a> Session<'a> {
@@ -85,7 +82,10 @@ impl<'a> Session<'a> {
             () = token.cancelled() => Ok(End::Shutdown),
             end = session.drive(watch) => end,
         };
-        let keeps_positions = !matches!(end, Err(Failure::Halt(_) | Failure::NoPositions));
+        let keeps_positions = !matches!(
+            end,
+            Err(Failure::Halt(_) | Failure::NoPositions | Failure::Restored(_))
+        );
         session.close(keeps_positions).await;
         end.unwrap_or_else(|failure| tell(context, &failure))
     }
@@ -129,6 +129,7 @@ impl<'a> Session<'a> {
             limits: BTreeMap::new(),
             storing: None,
             store_failed: false,
+            trust: Trust::default(),
         })
     }
 
@@ -171,6 +172,9 @@ impl<'a> Session<'a> {
             // What is copied goes on meanwhile: librdkafka has its own patience.
             Err(Failure::Side(side, error)) => {
                 self.unanswered(side, &error);
+                if self.context.report.down_for(Side::Target).is_some() {
+                    self.trust.withdraw();
+                }
                 Ok(Some(SOON * 2))
             }
             Err(failure @ Failure::Positions(..)) => {
@@ -222,75 +226,23 @@ impl<'a> Session<'a> {
             &seen.found,
         )
         .map_err(Failure::Halt)?;
+        if !self.confirm(&seen)? {
+            return Ok(true);
+        }
         self.context.report.link_goes();
         self.context.report.over(Side::Source);
         if !self.store_failed {
             self.context.report.over(Side::Target);
         }
-        self.admit(&seen).await
+        let changed = self.admit(&seen).await?;
+        self.memory.book.date(&self.identity, &seen.positions);
+        Ok(changed)
     }
 
     /// Takes over how far the engine is.
     pub(super) fn advance(&mut self) {
         if let Some(engine) = &self.engine {
             self.memory.book.advance(&engine.states());
-        }
-    }
-
-    /// Begins to store what moved, unless the last attempt still runs.
-    fn begin_store(&mut self) {
-        self.advance();
-        let Memory {
-            book,
-            refused,
-            source_faults,
-            ..
-        } = &mut *self.memory;
-        refused.retain(|partition, refused| {
-            book.reached(partition)
-                .is_none_or(|reached| reached <= refused.offset)
-        });
-        source_faults.retain(|partition, fault| {
-            book.reached(partition)
-                .is_some_and(|reached| reached <= fault.offset)
-        });
-        self.context.report.round(self.memory.book.round());
-        if self.storing.is_some() {
-            return;
-        }
-        let unstored = self.memory.book.unstored(&self.identity, self.generation);
-        if unstored.is_empty() {
-            return;
-        }
-        let store = std::sync::Arc::clone(&self.store);
-        self.storing = Some(tokio::spawn(async move {
-            let written = store.write(&records(&unstored)).await;
-            (unstored, written)
-        }));
-    }
-
-    fn stored(&mut self, outcome: (Unstored, Result<(), StoreError>)) -> Result<(), Failure> {
-        match outcome {
-            (unstored, Ok(())) => {
-                for (partition, _, position) in &unstored {
-                    self.memory.book.stored(partition, position.next_offset);
-                }
-                self.context.report.positions_written();
-                if std::mem::take(&mut self.store_failed) {
-                    self.context.report.over(Side::Target);
-                }
-                Ok(())
-            }
-            (_, Err(error)) => {
-                self.store_failed = true;
-                self.context
-                    .report
-                    .fault(Side::Target, "PositionsNotStored", &error.to_string());
-                match error {
-                    StoreError::Broken(_) => Err(Failure::Again),
-                    StoreError::NotStored(_) => Ok(()),
-                }
-            }
         }
     }
 
@@ -326,22 +278,12 @@ impl<'a> Session<'a> {
             }
         }
         if keeps_positions {
-            let last = async {
-                if let Some(storing) = self.storing.take()
-                    && let Ok(outcome) = storing.await
-                {
-                    // The session ends anyway.
-                    let _ = self.stored(outcome);
-                }
-                let unstored = self.memory.book.unstored(&self.identity, self.generation);
-                if !unstored.is_empty() {
-                    let written = self.store.write(&records(&unstored)).await;
-                    let _ = self.stored((unstored, written));
-                }
-            };
-            if tokio::time::timeout(if connected { LAST_STORE } else { DRAIN_DISCONNECTED }, last)
-                .await
-                .is_err()
+            if tokio::time::timeout(
+                if connected { LAST_STORE } else { DRAIN_DISCONNECTED },
+                self.store_last(),
+            )
+            .await
+            .is_err()
             {
                 tracing::warn!("the last positions were not stored in time: some records will be repeated");
             }
@@ -442,16 +384,17 @@ fn tell(context: &Context, failure: &Failure) -> End {
                 .fault(Side::Target, "PositionsTopicMissing", message);
         }
         Failure::Halt(halt) => context.report.link_stopped(halt.reason, &halt.message),
+        Failure::Restored(partition) => {
+            let message = format!(
+                "the position of {partition} is older than the one that the target acknowledged: it was restored from \
+                 an older copy; copying goes on from the positions that it has now"
+            );
+            tracing::warn!(message, "the target went back");
+            context.report.fault(Side::Target, "TargetRestored", &message);
+        }
         Failure::Again => {}
     }
     End::Failed
-}
-
-fn records(unstored: &Unstored) -> Vec<(PositionKey, Option<Position>)> {
-    unstored
-        .iter()
-        .map(|(_, key, position)| (key.clone(), Some(position.clone())))
-        .collect()
 }
 
 async fn next_event(engine: &mut Option<Engine>) -> Event {
@@ -459,14 +402,4 @@ async fn next_event(engine: &mut Option<Engine>) -> Event {
         Some(engine) => engine.event().await,
         None => std::future::pending().await,
     }
-}
-
-/// The outcome of the write that runs. Cancel safe: the handle stays until it is done.
-async fn next_stored(storing: &mut Option<Storing>) -> (Unstored, Result<(), StoreError>) {
-    let Some(handle) = storing else {
-        return std::future::pending().await;
-    };
-    let joined = handle.await;
-    *storing = None;
-    joined.unwrap_or_else(|_| (Vec::new(), Ok(())))
 }

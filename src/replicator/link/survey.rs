@@ -6,6 +6,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::guard::{Halt, unreadable};
 use crate::kafka::error::KafkaError;
+use crate::kafka::offsets::TopicPartition;
 use crate::kafka::positions::{self, PositionError, PositionsError, PositionsReader, Scope};
 use crate::kafka::wire::{Admin, Cluster, Metadata, TopicMetadata, Topics as Wanted};
 use crate::replicator::config::TopicSelection;
@@ -39,6 +40,8 @@ pub(super) enum Failure {
     NoPositions,
     /// The whole link has to stand still.
     Halt(Halt),
+    /// The target holds an older position of this partition than it acknowledged.
+    Restored(TopicPartition),
     /// The session has to be begun anew.
     Again,
 }

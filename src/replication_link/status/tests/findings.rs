@@ -173,6 +173,106 @@ fn a_stopped_partition_makes_the_link_degraded_and_its_gap_stays_told_until_the_
     assert_eq!(link.status().gaps, []);
 }
 
+#[test]
+fn records_that_the_source_deleted_during_a_cut_make_losslessness_unknown_with_their_range() {
+    let mut link = Watched::new();
+    let cut = |link: &mut Watched, second, start, position: Option<i64>| {
+        let mut told = progress(second);
+        let target = match position {
+            Some(next) => Ok(target(second, Some(next))),
+            None => {
+                told.target = down(second);
+                Err(fault(true, Reason::KafkaUnreachable))
+            }
+        };
+        let sample = sample(second, Ok(source_from(start, 9000)), target, Some(told));
+        link.look(second, &[running()], Some(&sample));
+    };
+    link.at(0, 1000, 1000);
+    cut(&mut link, 10, 900, None);
+    link.expect("Lossless", "True", Reason::NothingLost);
+    cut(&mut link, 20, 5000, None);
+    cut(&mut link, 30, 5000, None);
+    let message = link.expect("Lossless", "Unknown", Reason::RecordsExpired);
+    assert!(message.contains("1000 to 5000 of telemetry-0"), "{message}");
+    // Also when nobody replicates, and when the source cannot be read either.
+    link.object.spec.paused = Some(true);
+    cut(&mut link, 40, 5000, None);
+    link.expect("Lossless", "Unknown", Reason::RecordsExpired);
+    link.object.spec.paused = None;
+    let blind = Err(fault(true, Reason::KafkaUnreachable));
+    let sample = sample(50, blind.clone(), Err(blind.unwrap_err()), Some(progress(50)));
+    link.look(50, &[running()], Some(&sample));
+    link.expect("Lossless", "Unknown", Reason::RecordsExpired);
+    // What was in flight has arrived.
+    cut(&mut link, 60, 5000, Some(6000));
+    link.expect("Lossless", "True", Reason::NothingLost);
+}
+
+#[test]
+fn an_operator_that_starts_after_the_deletion_sees_it_at_its_first_look() {
+    let mut link = Watched::new();
+    let looked = sample(
+        0,
+        Ok(source_from(5000, 9000)),
+        Ok(target(0, Some(1000))),
+        Some(progress(0)),
+    );
+    link.look(0, &[running()], Some(&looked));
+    link.expect("Lossless", "Unknown", Reason::RecordsExpired);
+}
+
+#[test]
+fn a_pod_that_has_not_reported_for_long_vouches_for_nothing() {
+    let other = PodView {
+        name: "to-eu-replicator-1".into(),
+        ..running()
+    };
+    let mut link = Watched::new();
+    let looked = |second, second_pod: bool| {
+        let mut looked = sample(second, Ok(source(100)), Ok(target(second, Some(100))), None);
+        let told = progress(second);
+        looked.workers.insert(POD.into(), Ok(told.clone()));
+        if second_pod {
+            looked.workers.insert(other.name.clone(), Ok(told));
+        }
+        looked
+    };
+    let pods = [running(), other.clone()];
+    link.look(0, &pods, Some(&looked(0, false)));
+    let message = link.expect("Lossless", "Unknown", Reason::Starting);
+    assert!(message.contains(&other.name), "{message}");
+    link.look(10, &pods, Some(&looked(10, true)))
+        .expect("Lossless", "True", Reason::NothingLost);
+    link.look(190, &pods, Some(&looked(190, false)))
+        .expect("Lossless", "True", Reason::NothingLost);
+    link.look(191, &pods, Some(&looked(191, false)));
+    let message = link.expect("Lossless", "Unknown", Reason::Stale);
+    assert!(message.contains(&other.name), "{message}");
+    link.look(200, &pods, Some(&looked(200, true)))
+        .expect("Lossless", "True", Reason::NothingLost);
+}
+
+#[test]
+fn pods_that_never_saw_the_target_do_not_vouch_for_positions_that_nobody_has_read() {
+    let mut link = Watched::new();
+    link.cut(0, 100)
+        .expect("Lossless", "Unknown", Reason::NotConnected);
+    // The pods judge by themselves what the operator cannot read.
+    let mut blind = sample(
+        10,
+        Err(fault(true, Reason::KafkaUnreachable)),
+        Ok(target(10, Some(50))),
+        Some(progress(10)),
+    );
+    link.look(10, &[running()], Some(&blind))
+        .expect("Lossless", "True", Reason::NothingLost);
+    blind.at = at(20);
+    blind.workers.insert(POD.into(), Err("no answer".into()));
+    link.look(20, &[running()], Some(&blind))
+        .expect("Lossless", "True", Reason::NothingLost);
+}
+
 fn stopped(partition: i32, reason: StopReason) -> PartitionProgress {
     PartitionProgress {
         topic: "telemetry".into(),
@@ -308,6 +408,30 @@ fn a_pod_of_the_previous_configuration_says_nothing_about_the_present_one() {
     assert_eq!(link.verdict(), Verdict::Unknown);
     let message = link.expect("Reconciling", "True", Reason::Starting);
     assert!(message.contains("start anew"), "{message}");
+}
+
+#[test]
+fn a_change_of_the_number_of_workers_is_reconciling_and_says_which_pod_is_waited_for() {
+    let mut link = Watched::new();
+    link.at(0, 100, 100);
+    link.object.metadata.generation = Some(4);
+    let good = validated(&link.object);
+    let identity = Identity::of(&link.object, Some(&good.config), None, None);
+    let mut ending = pod(PodState::Terminating);
+    ending.config_hash = Some("h0".into());
+    let message = "the number of workers changes: waiting for pod to-eu-replicator-0 to end";
+    for (second, type_) in [(10, "Reconciling"), (609, "Reconciling"), (611, "Stalled")] {
+        link.with(&Look {
+            now: at(second),
+            validated: Ok((&good, HASH)),
+            stopped_by: Some((Reason::Progressing, message.into())),
+            pods: std::slice::from_ref(&ending),
+            sample: None,
+            identity: &identity,
+        });
+        assert_eq!(link.expect(type_, "True", Reason::Progressing), message);
+        link.expect("Ready", "False", Reason::Progressing);
+    }
 }
 
 #[test]
