@@ -67,6 +67,9 @@ pub enum BridgeError {
     /// The session could not be ended.
     #[error(transparent)]
     EndSession(#[from] EndSessionError),
+    /// A signal came before the session was ended.
+    #[error("told to stop; the session is not ended, as far as is known")]
+    NotEnded,
 }
 
 /// Runs the command.
@@ -74,16 +77,22 @@ pub enum BridgeError {
 /// # Errors
 /// When it cannot begin.
 pub async fn run(args: Args) -> Result<ExitCode, BridgeError> {
+    // First of all: the first process of a container that does not listen to a signal ignores it.
+    let token = shutdown_token().map_err(BridgeError::Signals)?;
     let (config, hash) = BridgeConfig::load(&args.config)?;
     match args.action {
-        Some(Action::EndSession) => end_session(&config, END_SESSION_LIMIT).await?,
-        None => bridge(config, hash).await?,
+        // At once: the session may be another bridge's by now.
+        Some(Action::EndSession) => tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(BridgeError::NotEnded),
+            ended = end_session(&config, END_SESSION_LIMIT) => ended?,
+        },
+        None => bridge(config, hash, token).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn bridge(config: BridgeConfig, hash: String) -> Result<(), BridgeError> {
-    let token = shutdown_token().map_err(BridgeError::Signals)?;
+async fn bridge(config: BridgeConfig, hash: String, token: CancellationToken) -> Result<(), BridgeError> {
     let table = RouteTable::compile(&config)?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry, &table);
