@@ -14,7 +14,7 @@ use super::board::Board;
 use super::config::{BridgeConfig, LoadError};
 use super::dial::{Dialer, EndSessionError, end_session};
 use super::engine::Engine;
-use super::files::watch_files;
+use super::files::FileWatch;
 use super::metrics::Metrics;
 use super::record::RecordBuilder;
 use super::routes::{RouteError, RouteTable};
@@ -106,7 +106,7 @@ async fn bridge(config: BridgeConfig, hash: String, token: CancellationToken) ->
     tracing::info!(address = %server.local_addr(), client_id = config.mqtt.client_id, "bridge begins");
     let http = tokio::spawn(server.serve(serving.clone()));
 
-    let (way, signals) = listen(&config, &token);
+    let (way, signals) = listen(&config, &token).await;
     let limits = config.limits;
     let sinks = move |way: Way| KafkaSinks {
         way,
@@ -171,14 +171,17 @@ fn http_server(registry: Registry, board: &Arc<Board>, beats: watch::Receiver<In
 }
 
 /// Starts what looks at files and at Kafka; yields the way to Kafka as it is now, and what the session listens to.
-fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
+async fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
     let (mqtt_sender, mqtt_files) = watch::channel(0);
-    tokio::spawn(watch_files(config.mqtt.files(), mqtt_sender, token.clone()));
+    let watched = FileWatch::new(config.mqtt.files()).await;
+    tokio::spawn(watched.run(mqtt_sender, token.clone()));
 
+    let watched = FileWatch::new(config.kafka.files()).await;
     let way = load(&config.kafka, &config.mqtt.client_id);
     let (way_sender, way_receiver) = watch::channel(way.clone());
     let (unreadable_sender, unreadable) = watch::channel(None);
     tokio::spawn(keep_way(
+        watched,
         config.kafka.clone(),
         config.mqtt.client_id.clone(),
         Ways {
@@ -219,9 +222,15 @@ fn load(endpoint: &KafkaEndpointFile, client_id: &str) -> Way {
 }
 
 /// Reads the way to Kafka anew whenever one of its files changes.
-async fn keep_way(endpoint: KafkaEndpointFile, client_id: String, ways: Ways, token: CancellationToken) {
+async fn keep_way(
+    watched: FileWatch,
+    endpoint: KafkaEndpointFile,
+    client_id: String,
+    ways: Ways,
+    token: CancellationToken,
+) {
     let (sender, mut changes) = watch::channel(0);
-    tokio::spawn(watch_files(endpoint.files(), sender, token.clone()));
+    tokio::spawn(watched.run(sender, token.clone()));
     while changes.changed().await.is_ok() {
         changes.borrow_and_update();
         ways.tell(load(&endpoint, &client_id));
