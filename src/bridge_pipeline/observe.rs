@@ -13,8 +13,8 @@ use super::validate::{MqttFiles, mqtt_files};
 use crate::api::{BridgePipeline, MqttAuthenticationType};
 use crate::bridge::progress::BridgeProgress;
 use crate::controller::{
-    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodView, ResolvedEndpoint,
-    Samplers, Unresolved, noted_broker_ports, read_progress,
+    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodRun, PodView,
+    ResolvedEndpoint, Samplers, Unresolved, noted_broker_ports, read_progress,
 };
 use crate::mqtt::endpoint::ServerAddress;
 
@@ -25,6 +25,8 @@ pub(super) struct Sample {
     pub(super) at: Timestamp,
     /// The pod's progress, or why it is not known.
     pub(super) progress: Result<BridgeProgress, String>,
+    /// Whose progress that is; absent if no pod ran.
+    pub(super) run: Option<PodRun>,
     /// Ports of the brokers, where they are elsewhere.
     pub(super) broker_ports: BTreeSet<u16>,
 }
@@ -147,13 +149,15 @@ pub(super) fn sample(
 
 async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, latest: &Latest<Sample>) {
     let pods = bridge_pods(ctx, key);
-    let ip = pods
+    // Before it is asked: should it be started anew meanwhile, its answer is taken for that of the former run.
+    let pod = pods
         .iter()
-        .find_map(|pod| PodView::of(pod).ip().map(str::to_owned));
+        .map(|pod| PodView::of(pod))
+        .find(|pod| pod.ip().is_some());
     let progress = async {
-        match ip {
+        match pod.as_ref().and_then(PodView::ip) {
             None => Err("no pod runs".to_owned()),
-            Some(ip) => read_progress::<BridgeProgress>(&ip)
+            Some(ip) => read_progress::<BridgeProgress>(ip)
                 .await
                 .map_err(|e| e.to_string()),
         }
@@ -168,6 +172,7 @@ async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, l
     latest.set(Sample {
         at: ctx.now(),
         progress,
+        run: pod.as_ref().map(PodView::run),
         broker_ports,
     });
 }

@@ -68,6 +68,7 @@ fn pod(state: PodState) -> PodView {
         state,
         config_hash: Some(HASH.into()),
         restarts: 0,
+        uid: String::new(),
     }
 }
 
@@ -133,6 +134,7 @@ fn sample(
         source,
         target,
         workers: [(POD.to_owned(), told)].into(),
+        runs: [(POD.to_owned(), running().run())].into(),
         broker_ports: BTreeSet::new(),
     }
 }
