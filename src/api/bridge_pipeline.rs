@@ -279,7 +279,7 @@ pub struct HeldSession {
     pub servers: Vec<String>,
     /// Its client identifier.
     pub client_id: String,
-    /// When the bridge's process that had it last began.
+    /// When the bridge's process that last told of it, with the broker's count where that can be read, began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_started_at: Option<Time>,
     /// Messages that the broker said it had dropped, for all its clients; absent where `$SYS` cannot be read.

@@ -17,7 +17,7 @@ use super::sink::{OpenSink, Report, Reports, SendError};
 use super::verdict::{Verdict, judge};
 use super::watch::KafkaView;
 use super::window::{DEAD_LETTER, Plan, Recognised, RecordId, Refusal, Window};
-use crate::mqtt::packet::Message;
+use crate::mqtt::packet::{Message, Receipt};
 
 /// What a topic takes by default, less what headers need: the first cut of a dead letter that is too large.
 const USUAL_LIMIT: usize = 1_000_000;
@@ -151,8 +151,8 @@ impl<O: OpenSink> Engine<O> {
         plan
     }
 
-    /// Goes on: takes reports, sends what can be sent, and yields the packet IDs to acknowledge, in order.
-    pub fn turn(&mut self, now: Instant, mut acknowledge: impl FnMut(u16)) {
+    /// Goes on: takes reports, sends what can be sent, and yields what to acknowledge, in order.
+    pub fn turn(&mut self, now: Instant, mut acknowledge: impl FnMut(Receipt)) {
         let mut taken = std::mem::take(&mut self.taken);
         self.producer.take_reports(&mut taken);
         for (id, outcome) in taken.drain(..) {
@@ -165,8 +165,8 @@ impl<O: OpenSink> Engine<O> {
             self.metrics
                 .latency
                 .observe(now.saturating_duration_since(released.received).as_secs_f64());
-            if let Some(pkid) = released.acknowledge {
-                acknowledge(pkid);
+            if let Some(receipt) = released.acknowledge {
+                acknowledge(receipt);
             }
         }
     }

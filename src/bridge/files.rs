@@ -13,22 +13,36 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of one file that are compared; credentials are refused beyond it anyway.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Looks until `token` is cancelled and adds one to `changes` whenever a file is not what it was.
-pub async fn watch_files(files: Vec<PathBuf>, changes: watch::Sender<u64>, token: CancellationToken) {
-    if files.is_empty() {
-        return;
+/// Files, and what was in them when somebody began to care.
+#[derive(Debug)]
+pub struct FileWatch {
+    files: Vec<PathBuf>,
+    before: [u8; 32],
+}
+
+impl FileWatch {
+    /// Remembers the files as they are now; call before loading them, so that no change falls in between.
+    pub async fn new(files: Vec<PathBuf>) -> Self {
+        let before = fingerprint(&files).await;
+        Self { files, before }
     }
-    let mut before = fingerprint(&files).await;
-    loop {
-        tokio::select! {
-            () = token.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+
+    /// Looks until `token` is cancelled and adds one to `changes` whenever a file is not what it was.
+    pub async fn run(mut self, changes: watch::Sender<u64>, token: CancellationToken) {
+        if self.files.is_empty() {
+            return;
         }
-        let now = fingerprint(&files).await;
-        if now != before {
-            tracing::info!(?files, "credential files have changed");
-            before = now;
-            changes.send_modify(|n| *n += 1);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            let now = fingerprint(&self.files).await;
+            if now != self.before {
+                tracing::info!(files = ?self.files, "credential files have changed");
+                self.before = now;
+                changes.send_modify(|n| *n += 1);
+            }
         }
     }
 }
@@ -83,12 +97,27 @@ mod tests {
         let file = dir.path().join("password");
         let (sender, mut changes) = watch::channel(0);
         let token = CancellationToken::new();
-        let task = tokio::spawn(watch_files(vec![file.clone()], sender, token.clone()));
+        let watched = FileWatch::new(vec![file.clone()]).await;
+        let task = tokio::spawn(watched.run(sender, token.clone()));
         tokio::time::sleep(INTERVAL * 3).await;
         assert!(!changes.has_changed().unwrap());
         std::fs::write(&file, "x").unwrap();
         changes.changed().await.unwrap();
         assert_eq!(*changes.borrow_and_update(), 1);
+        token.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_between_the_load_and_the_first_look_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        let (sender, mut changes) = watch::channel(0);
+        let watched = FileWatch::new(vec![file.clone()]).await;
+        std::fs::write(&file, "x").unwrap();
+        let token = CancellationToken::new();
+        let task = tokio::spawn(watched.run(sender, token.clone()));
+        changes.changed().await.unwrap();
         token.cancel();
         task.await.unwrap();
     }

@@ -3,7 +3,7 @@
 //! | Header | Of which records | Value |
 //! | --- | --- | --- |
 //! | `mqtt.topic` | all | the MQTT topic |
-//! | `mqtt.qos` | all | `0` or `1` |
+//! | `mqtt.qos` | all | `0`, `1` or `2` |
 //! | `mqtt.retain` | retained messages | `true` |
 //! | `mqtt.dup` | messages that the server delivered before | `true`: this record may be a repetition |
 //! | `mqtt.content-type`, `mqtt.response-topic`, `mqtt.correlation-data` | messages that have them (MQTT 5) | as they came |
@@ -198,7 +198,11 @@ pub fn omits(message: &Message) -> bool {
 
 fn mqtt_headers(entry: &Entry, shortened: bool) -> OwnedHeaders {
     let message = &entry.message;
-    let qos = if message.qos == 0 { "0" } else { "1" };
+    let qos = match message.qos {
+        0 => "0",
+        1 => "1",
+        _ => "2",
+    };
     let mut headers = OwnedHeaders::new_with_capacity(4)
         .insert(Header {
             key: "mqtt.topic",

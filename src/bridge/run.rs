@@ -14,7 +14,7 @@ use super::board::Board;
 use super::config::{BridgeConfig, LoadError};
 use super::dial::{Dialer, EndSessionError, end_session};
 use super::engine::Engine;
-use super::files::watch_files;
+use super::files::FileWatch;
 use super::metrics::Metrics;
 use super::record::RecordBuilder;
 use super::routes::{RouteError, RouteTable};
@@ -67,6 +67,9 @@ pub enum BridgeError {
     /// The session could not be ended.
     #[error(transparent)]
     EndSession(#[from] EndSessionError),
+    /// A signal came before the session was ended.
+    #[error("told to stop; the session is not ended, as far as is known")]
+    NotEnded,
 }
 
 /// Runs the command.
@@ -74,16 +77,22 @@ pub enum BridgeError {
 /// # Errors
 /// When it cannot begin.
 pub async fn run(args: Args) -> Result<ExitCode, BridgeError> {
+    // First of all: the first process of a container that does not listen to a signal ignores it.
+    let token = shutdown_token().map_err(BridgeError::Signals)?;
     let (config, hash) = BridgeConfig::load(&args.config)?;
     match args.action {
-        Some(Action::EndSession) => end_session(&config, END_SESSION_LIMIT).await?,
-        None => bridge(config, hash).await?,
+        // At once: the session may be another bridge's by now.
+        Some(Action::EndSession) => tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(BridgeError::NotEnded),
+            ended = end_session(&config, END_SESSION_LIMIT) => ended?,
+        },
+        None => bridge(config, hash, token).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn bridge(config: BridgeConfig, hash: String) -> Result<(), BridgeError> {
-    let token = shutdown_token().map_err(BridgeError::Signals)?;
+async fn bridge(config: BridgeConfig, hash: String, token: CancellationToken) -> Result<(), BridgeError> {
     let table = RouteTable::compile(&config)?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry, &table);
@@ -97,7 +106,7 @@ async fn bridge(config: BridgeConfig, hash: String) -> Result<(), BridgeError> {
     tracing::info!(address = %server.local_addr(), client_id = config.mqtt.client_id, "bridge begins");
     let http = tokio::spawn(server.serve(serving.clone()));
 
-    let (way, signals) = listen(&config, &token);
+    let (way, signals) = listen(&config, &token).await;
     let limits = config.limits;
     let sinks = move |way: Way| KafkaSinks {
         way,
@@ -162,14 +171,17 @@ fn http_server(registry: Registry, board: &Arc<Board>, beats: watch::Receiver<In
 }
 
 /// Starts what looks at files and at Kafka; yields the way to Kafka as it is now, and what the session listens to.
-fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
+async fn listen(config: &BridgeConfig, token: &CancellationToken) -> (Way, Signals) {
     let (mqtt_sender, mqtt_files) = watch::channel(0);
-    tokio::spawn(watch_files(config.mqtt.files(), mqtt_sender, token.clone()));
+    let watched = FileWatch::new(config.mqtt.files()).await;
+    tokio::spawn(watched.run(mqtt_sender, token.clone()));
 
+    let watched = FileWatch::new(config.kafka.files()).await;
     let way = load(&config.kafka, &config.mqtt.client_id);
     let (way_sender, way_receiver) = watch::channel(way.clone());
     let (unreadable_sender, unreadable) = watch::channel(None);
     tokio::spawn(keep_way(
+        watched,
         config.kafka.clone(),
         config.mqtt.client_id.clone(),
         Ways {
@@ -210,9 +222,15 @@ fn load(endpoint: &KafkaEndpointFile, client_id: &str) -> Way {
 }
 
 /// Reads the way to Kafka anew whenever one of its files changes.
-async fn keep_way(endpoint: KafkaEndpointFile, client_id: String, ways: Ways, token: CancellationToken) {
+async fn keep_way(
+    watched: FileWatch,
+    endpoint: KafkaEndpointFile,
+    client_id: String,
+    ways: Ways,
+    token: CancellationToken,
+) {
     let (sender, mut changes) = watch::channel(0);
-    tokio::spawn(watch_files(endpoint.files(), sender, token.clone()));
+    tokio::spawn(watched.run(sender, token.clone()));
     while changes.changed().await.is_ok() {
         changes.borrow_and_update();
         ways.tell(load(&endpoint, &client_id));

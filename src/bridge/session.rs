@@ -265,7 +265,7 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 },
             }
             let now = now();
-            self.engine.turn(now, |pkid| source.acknowledge(pkid));
+            self.engine.turn(now, |receipt| source.acknowledge(receipt));
             if let Some((until, end)) = leaving.take() {
                 if self.engine.is_idle() || now >= until {
                     return end;

@@ -5,6 +5,9 @@
 //! it is the oldest: MQTT wants acknowledgements in the order of receipt (MQTT 5.0, 4.6.0-2). After a reconnect that is the
 //! order in which the server sends again: the original one, if it sets DUP on all that it has sent before.
 //!
+//! QoS 2, which only the session of an earlier client can hold, is carried as QoS 1 is, at least once. It is acknowledged by
+//! PUBREC; what follows (PUBREL, PUBCOMP) needs nothing from here, for a packet ID is free only after it: MQTT 5.0, 4.3.3.
+//!
 //! A route's record that Kafka refuses, where no dead-letter topic takes it, holds what is behind it until Kafka takes it
 //! after all. What was underway behind it by then is sent again after it, so that the last record of each key stays the
 //! last.
@@ -19,7 +22,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use super::progress::Reason;
-use crate::mqtt::packet::Message;
+use crate::mqtt::packet::{Message, Receipt};
 
 use entry::{Ack, ROUTES, slots};
 pub use entry::{DEAD_LETTER, Entry, Plan, RecordId, Refusal};
@@ -27,8 +30,8 @@ pub use entry::{DEAD_LETTER, Entry, Plan, RecordId, Refusal};
 /// A message that has left the window.
 #[derive(Debug)]
 pub struct Released {
-    /// Acknowledge with this packet ID, in the order in which `release` yields.
-    pub acknowledge: Option<u16>,
+    /// Acknowledge it, in the order in which `release` yields.
+    pub acknowledge: Option<Receipt>,
     /// When it had arrived.
     pub received: Instant,
     /// The slots that Kafka took.
@@ -135,11 +138,12 @@ impl Window {
         received: Instant,
         timestamp: i64,
     ) {
-        let ack = if message.qos == 0 {
-            Ack::None
-        } else {
-            self.unacknowledged += 1;
-            Ack::Now(message.pkid)
+        let ack = match message.receipt() {
+            None => Ack::None,
+            Some(receipt) => {
+                self.unacknowledged += 1;
+                Ack::Now(receipt.pkid)
+            }
         };
         let mut entry = Entry {
             message,
@@ -169,7 +173,7 @@ impl Window {
             return self.push(message, Plan::default(), false, received, timestamp);
         }
         self.at_once.push_back(Released {
-            acknowledge: Some(message.pkid),
+            acknowledge: message.receipt(),
             received,
             settled: 0,
         });
@@ -347,9 +351,9 @@ impl Window {
         self.base += 1;
         self.cursor = self.cursor.max(self.base);
         let acknowledge = match entry.ack {
-            Ack::Now(pkid) => {
+            Ack::Now(_) => {
                 self.unacknowledged -= 1;
-                Some(pkid)
+                entry.message.receipt()
             }
             Ack::None => None,
             Ack::Again(pkid) => {
@@ -427,6 +431,7 @@ impl Window {
             };
         };
         let same = message.dup
+            && entry.message.qos == message.qos
             && entry.message.topic == message.topic
             && entry.message.payload == message.payload
             && entry.message.oversize == message.oversize;
@@ -441,7 +446,8 @@ impl Window {
 
     fn content(&self, message: &Message) -> u64 {
         let hash = message.oversize.as_ref().map(|o| o.sha256);
-        self.hasher.hash_one((&message.topic, &message.payload, hash))
+        self.hasher
+            .hash_one((message.qos, &message.topic, &message.payload, hash))
     }
 }
 

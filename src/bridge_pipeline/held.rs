@@ -29,10 +29,20 @@ pub(super) fn held(
         return before.cloned();
     };
     let dropped = progress.mqtt.broker_dropped.as_ref();
+    // A broker that began anew tells its count only after a while, and it must be told from that of the former process.
+    let awaits_count = |held: &&HeldSession| {
+        held.broker_dropped.is_some()
+            && dropped.is_none()
+            && progress.mqtt.first_session_present == Some(true)
+    };
+    let process_started_at = match before.filter(awaits_count) {
+        Some(held) => held.process_started_at.clone(),
+        None => Some(Time(progress.started_at)),
+    };
     Some(HeldSession {
         servers: object.spec.mqtt.servers.clone(),
         client_id: client_id.to_owned(),
-        process_started_at: Some(Time(progress.started_at)),
+        process_started_at,
         broker_dropped: dropped
             .map(|d| i64::try_from(d.current).unwrap_or(i64::MAX))
             .or_else(|| before.and_then(|held| held.broker_dropped)),
@@ -88,10 +98,15 @@ pub(super) fn lost_while_away(
 
 fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
     let first = i64::try_from(progress.mqtt.broker_dropped.as_ref()?.baseline).ok()?;
-    // A smaller count is that of a broker which began anew.
-    let count = u64::try_from(first - before.broker_dropped?)
-        .ok()
-        .filter(|count| *count > 0)?;
+    let held = before.broker_dropped?;
+    // A smaller count is that of a broker which began anew: all of it is since then. Of the process that was seen last
+    // already the first count is no news: it had a greater one in the meantime.
+    let count = match first < held {
+        true if another_process(before, progress) => first,
+        true => return None,
+        false => first - held,
+    };
+    let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
     Some(Loss {
         reason: Reason::BrokerDropped,
         count,
@@ -103,13 +118,14 @@ fn dropped(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
     })
 }
 
-fn session_gone(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
+fn another_process(before: &HeldSession, progress: &BridgeProgress) -> bool {
     // The status has whole seconds.
-    let another = before
-        .process_started_at
-        .as_ref()
-        .is_some_and(|t| t.0.as_second() != progress.started_at.as_second());
-    (another && progress.mqtt.first_session_present == Some(false)).then(|| Loss {
+    let started = before.process_started_at.as_ref();
+    started.is_some_and(|t| t.0.as_second() != progress.started_at.as_second())
+}
+
+fn session_gone(before: &HeldSession, progress: &BridgeProgress) -> Option<Loss> {
+    (another_process(before, progress) && progress.mqtt.first_session_present == Some(false)).then(|| Loss {
         reason: Reason::SessionLost,
         count: 1,
         message: format!(

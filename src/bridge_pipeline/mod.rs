@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -27,6 +28,8 @@ use observe::Sample;
 use status::{Look, Memory};
 use validate::ValidatedBridge;
 
+/// How soon it is looked again whether what a step waits for is there: nobody watches it.
+const WAITING: Duration = Duration::from_secs(2);
 /// Deleted bridges whose sessions are remembered.
 const MAX_LEFT: usize = 1000;
 
@@ -94,7 +97,7 @@ impl Reconciler for BridgePipelines {
             .as_ref()
             .map(|e| (e.reason(), e.to_string()))
             .or_else(|| steps.stopped_by());
-        let pods = observe::pods(ctx, object);
+        let pods = observe::pods(ctx, &key);
         let look = Look {
             now: ctx.now(),
             validated: match &found {
@@ -109,11 +112,13 @@ impl Reconciler for BridgePipelines {
             self.report(ctx, &key, object, &look).await?;
         }
         ctx.metrics().steps(key.kind, &steps);
-        // The sampler asks for the next pass; this is for the case that it does not.
-        let failed = unknown.is_some() || steps.into_error().is_some();
-        Ok(if failed {
+        let waits = !steps.go_on();
+        Ok(if unknown.is_some() || steps.into_error().is_some() {
             Requeue::BackOff
+        } else if waits {
+            Requeue::After(WAITING)
         } else {
+            // The sampler asks for the next pass; this is for the case that it does not.
             Requeue::After(ctx.options().sample_interval * 3)
         })
     }

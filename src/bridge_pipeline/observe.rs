@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,8 +13,8 @@ use super::validate::{MqttFiles, mqtt_files};
 use crate::api::{BridgePipeline, MqttAuthenticationType};
 use crate::bridge::progress::BridgeProgress;
 use crate::controller::{
-    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodView, ResolvedEndpoint,
-    Samplers, Unresolved, noted_broker_ports, read_progress,
+    BrokerPorts, Cached, Context, KafkaPeer, Latest, ObjectKey, Owned, Peer, PodRun, PodView,
+    ResolvedEndpoint, Samplers, Unresolved, noted_broker_ports, read_progress,
 };
 use crate::mqtt::endpoint::ServerAddress;
 
@@ -24,6 +25,8 @@ pub(super) struct Sample {
     pub(super) at: Timestamp,
     /// The pod's progress, or why it is not known.
     pub(super) progress: Result<BridgeProgress, String>,
+    /// Whose progress that is; absent if no pod ran.
+    pub(super) run: Option<PodRun>,
     /// Ports of the brokers, where they are elsewhere.
     pub(super) broker_ports: BTreeSet<u16>,
 }
@@ -85,12 +88,21 @@ async fn check_mqtt_secrets(
 }
 
 /// The object's pods.
-pub(super) fn pods(ctx: &Context, object: &BridgePipeline) -> Vec<PodView> {
-    let namespace = object.namespace().unwrap_or_default();
-    let pods = ctx
-        .caches()
-        .pods_of::<BridgePipeline>(&namespace, &object.name_any());
-    pods.iter().map(|pod| PodView::of(pod)).collect()
+pub(super) fn pods(ctx: &Context, key: &ObjectKey) -> Vec<PodView> {
+    bridge_pods(ctx, key).iter().map(|pod| PodView::of(pod)).collect()
+}
+
+/// The pods of the bridge itself, without those that end an earlier session.
+pub(super) fn bridge_pods(ctx: &Context, key: &ObjectKey) -> Vec<Arc<Pod>> {
+    let mut pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
+    pods.retain(|pod| !of_a_job(pod));
+    pods
+}
+
+/// A pod that ends a session carries the bridge's labels, so that the NetworkPolicy lets it out, and is no bridge.
+fn of_a_job(pod: &Pod) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.kind == "Job")
 }
 
 /// The brokers' ports: as just sampled, else as the NetworkPolicy that stands there notes them.
@@ -136,14 +148,16 @@ pub(super) fn sample(
 }
 
 async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, latest: &Latest<Sample>) {
-    let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
-    let ip = pods
+    let pods = bridge_pods(ctx, key);
+    // Before it is asked: should it be started anew meanwhile, its answer is taken for that of the former run.
+    let pod = pods
         .iter()
-        .find_map(|pod| PodView::of(pod).ip().map(str::to_owned));
+        .map(|pod| PodView::of(pod))
+        .find(|pod| pod.ip().is_some());
     let progress = async {
-        match ip {
+        match pod.as_ref().and_then(PodView::ip) {
             None => Err("no pod runs".to_owned()),
-            Some(ip) => read_progress::<BridgeProgress>(&ip)
+            Some(ip) => read_progress::<BridgeProgress>(ip)
                 .await
                 .map_err(|e| e.to_string()),
         }
@@ -158,6 +172,24 @@ async fn take(ctx: &Context, key: &ObjectKey, ports: Option<&mut BrokerPorts>, l
     latest.set(Sample {
         at: ctx.now(),
         progress,
+        run: pod.as_ref().map(PodView::run),
         broker_ports,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_that_ends_an_earlier_session_is_no_bridge() {
+        let owned_by = |kind: &str| -> Pod {
+            let owner =
+                json!({"apiVersion": "v1", "kind": kind, "name": "x", "uid": "u", "controller": true});
+            serde_json::from_value(json!({"metadata": {"ownerReferences": [owner]}})).unwrap()
+        };
+        assert!(of_a_job(&owned_by("Job")));
+        assert!(!of_a_job(&owned_by("StatefulSet")) && !of_a_job(&Pod::default()));
+    }
 }

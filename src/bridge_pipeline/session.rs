@@ -5,9 +5,13 @@
 //! object is gone, starts a Job that runs `tributary bridge --config FILE end-session` once with the last configuration. The Job
 //! mounts the same Secrets as the pod did, so that no MQTT credential is ever in the operator. It is best effort:
 //! with the namespace, the Secrets or the operator gone, the session ends by its expiry.
+//!
+//! A successor of the same name must not start beside it: a pod of the Job would take the new session over, with what
+//! machines publish until the bridge is subscribed again. So the Job is deleted first, and waited for until its pods are gone.
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
@@ -17,11 +21,15 @@ use kube::api::{DeleteParams, PostParams};
 use tokio::time::Instant;
 
 use super::build::Objects;
-use crate::api::BridgePipeline;
-use crate::controller::{Cached, Context, Error, ObjectKey, Owned, PodState, PodView};
+use super::observe;
+use crate::api::{BridgePipeline, Reason};
+use crate::controller::{Cached, Context, Error, ObjectKey, Owned, PodState, PodView, StepOutcome};
 
-/// How long the Job may take, and how long it stays to be looked at.
+/// How long the Job, and each of its pods, may take, and how long it stays to be looked at.
 const DEADLINE_SECONDS: i64 = 60;
+/// How long a pod may outlive the Job's deletion, also on a node out of reach: the kubelet there enforces the pod's own
+/// deadline, and the pod's grace period of 15 s; and 15 s for clocks that differ.
+const LAST_RUN: SignedDuration = SignedDuration::from_secs(DEADLINE_SECONDS + 30);
 const KEEP_SECONDS: i32 = 120;
 /// How long a pod that ends is waited for: it must not find its session gone while it is settling.
 const POD_GONE: Duration = Duration::from_secs(5);
@@ -91,7 +99,7 @@ pub(super) async fn end(ctx: &Context, key: &ObjectKey, ending: Ending) {
 async fn unused(ctx: &Context, key: &ObjectKey) -> bool {
     let begun = Instant::now();
     loop {
-        let pods = ctx.caches().pods_of::<BridgePipeline>(&key.namespace, &key.name);
+        let pods = observe::bridge_pods(ctx, key);
         let pods: Vec<_> = pods.iter().map(|pod| PodView::of(pod).state).collect();
         match wait(set_stands(ctx, key), &pods, begun.elapsed()) {
             Wait::Over => return true,
@@ -159,7 +167,7 @@ async fn start(ctx: &Context, key: &ObjectKey, ending: Ending) -> Result<Ended, 
     match exists(ctx, key).await {
         Ok(false) => {}
         back => {
-            cancel(ctx, key).await?;
+            delete(ctx, key).await?;
             return back.map(|_| Ended::Back);
         }
     }
@@ -185,6 +193,8 @@ fn build(key: &ObjectKey, ending: Ending) -> (Job, ConfigMap) {
     };
     if let Some(pod) = &mut template.spec {
         pod.restart_policy = Some("OnFailure".to_owned());
+        // The Job's deadline is kept by the control plane, this one by the node itself.
+        pod.active_deadline_seconds = Some(DEADLINE_SECONDS);
         for volume in pod.volumes.iter_mut().flatten() {
             if let Some(source) = &mut volume.config_map {
                 source.name = name(&key.name);
@@ -231,16 +241,48 @@ fn owned_by(mut config_map: ConfigMap, job: &Job) -> ConfigMap {
 }
 
 /// Stops a Job of an earlier object of this name before its successor's pod starts: it would end the new session.
-pub(super) async fn cancel(ctx: &Context, key: &ObjectKey) -> Result<(), Error> {
+pub(super) async fn cancel(ctx: &Context, key: &ObjectKey) -> StepOutcome {
+    match delete(ctx, key).await {
+        Ok(deleting) => stopping(&name(&key.name), deleting, ctx.now()),
+        Err(error) => StepOutcome::Failed(error),
+    }
+}
+
+/// Deletes the Job; yields since when it is being deleted, if it is not gone yet. It goes last, after its pods.
+async fn delete(ctx: &Context, key: &ObjectKey) -> Result<Option<Timestamp>, Error> {
     let api = ctx.api::<Job>(&key.namespace);
     let what = || format!("delete Job {}/{}", key.namespace, name(&key.name));
     match ctx
-        .call(what, api.delete(&name(&key.name), &DeleteParams::background()))
+        .call(what, api.delete(&name(&key.name), &DeleteParams::foreground()))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_gone() => Ok(()),
+        Ok(deleted) => Ok(deleted
+            .left()
+            .map(|job| job.metadata.deletion_timestamp.map_or(ctx.now(), |t| t.0))),
+        Err(error) if error.is_gone() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether a pod of the Job may run yet.
+fn stopping(job: &str, deleting: Option<Timestamp>, now: Timestamp) -> StepOutcome {
+    let Some(since) = deleting else {
+        return StepOutcome::Unchanged;
+    };
+    if now.duration_since(since) >= LAST_RUN {
+        tracing::warn!(
+            job,
+            "it is still being deleted, but none of its pods can run any more"
+        );
+        return StepOutcome::Unchanged;
+    }
+    StepOutcome::Waiting {
+        reason: Reason::Progressing,
+        message: format!(
+            "waiting for Job {job} and its pod to go, {} s at most: it ends the MQTT session of an earlier object of this \
+             name, and would end this one's",
+            LAST_RUN.as_secs()
+        ),
     }
 }
 

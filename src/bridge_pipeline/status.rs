@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::bridge::progress::{self as bridge, BridgeProgress, Component};
 use crate::controller::{
-    Account, Conditions, PodState, PodView, Problem, Told, failing, first_of, reason_of, stands_in,
+    Account, Conditions, PodRun, PodState, PodView, Problem, Told, failing, first_of, reason_of, stands_in,
     starting_since,
 };
 use crate::health::{self, Facts, History, Observation, Reach, Situation};
@@ -94,7 +94,7 @@ pub(super) fn status(
 ) -> (BridgePipelineStatus, u64) {
     memory.turn_to(object);
     let old = object.status.clone().unwrap_or_default();
-    let progress = look.sample.and_then(|s| s.progress.as_ref().ok());
+    let progress = told(look);
     let mut lost = progress.map_or(0, |p| memory.sessions_lost(p));
     let running = running(look).and(progress);
     // What is measured by the spec's own words asks for the process that has them.
@@ -121,6 +121,14 @@ pub(super) fn status(
         effective: Some(effective),
     };
     (status, lost)
+}
+
+/// What a pod in view has told. A sample may be older than the pod: what its predecessor told is of no use any more.
+fn told<'a>(look: &Look<'a>) -> Option<&'a BridgeProgress> {
+    let sample = look.sample?;
+    let in_view = |run: &PodRun| look.pods.iter().any(|pod| pod.run() == *run);
+    sample.run.as_ref().filter(|run| in_view(run))?;
+    sample.progress.as_ref().ok()
 }
 
 /// The pod that runs what the spec now says; while the spec cannot work, the one that goes on with the last that could.

@@ -55,7 +55,7 @@ pub use metrics::Metrics;
 pub use network::{Peer, PodPort, dns, metrics_rule, network_policy, noted_broker_ports};
 pub use options::Options;
 pub use outcome::{StepOutcome, Steps};
-pub use pods::{PodState, PodView, failing};
+pub use pods::{PodRun, PodState, PodView, failing};
 pub use problem::Problem;
 pub use progress::{PROGRESS_DEADLINE, ProgressError, read_progress, read_progress_at};
 pub use reconciler::{Kind, Reconciler, Requeue};

@@ -46,6 +46,15 @@ pub struct PodView {
     pub workers: Option<u32>,
     /// How often its containers were started anew.
     pub restarts: i32,
+    /// Its UID: a pod of the same name that comes after it has another one.
+    pub uid: String,
+}
+
+/// One run of a pod's process. What another run told says nothing about this one, which may have another configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRun {
+    uid: String,
+    restarts: i32,
 }
 
 impl PodView {
@@ -60,6 +69,16 @@ impl PodView {
             config_hash: annotation(CONFIG_HASH_ANNOTATION).cloned(),
             workers: annotation(WORKERS_ANNOTATION).and_then(|count| count.parse().ok()),
             restarts: statuses(pod).map(|c| c.restart_count).sum(),
+            uid: meta.uid.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The run that this view is of.
+    #[must_use]
+    pub fn run(&self) -> PodRun {
+        PodRun {
+            uid: self.uid.clone(),
+            restarts: self.restarts,
         }
     }
 
@@ -286,6 +305,19 @@ mod tests {
             running(false),
             "it ran for a week"
         );
+    }
+
+    #[test]
+    fn another_pod_of_the_name_and_a_container_that_was_started_anew_are_other_runs() {
+        let run = |uid: &str, restarts: i32, ready: bool| {
+            let status = json!({"containerStatuses": [{"name": "bridge", "image": "", "imageID": "", "ready": ready,
+                "restartCount": restarts, "state": {"running": {}}}]});
+            let pod = json!({"metadata": {"name": "x-bridge-0", "uid": uid}, "status": status});
+            PodView::of(&serde_json::from_value(pod).unwrap()).run()
+        };
+        assert_eq!(run("a", 0, false), run("a", 0, true));
+        assert_ne!(run("a", 0, true), run("b", 0, true));
+        assert_ne!(run("a", 0, true), run("a", 1, true));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use rumqttc_v5::mqttbytes::v5;
 
 use super::endpoint::Protocol;
 use super::packet::{
-    Accepted, ConnAck, Connect, Incoming, MAX_USER_PROPERTIES, Message, Properties, Publish, Refusal,
-    Subscription, Topic,
+    Accepted, ConnAck, Connect, Incoming, MAX_USER_PROPERTIES, Message, Properties, Publish, Receipt,
+    Refusal, Subscription, Topic,
 };
 
 /// The codec of one version.
@@ -37,7 +37,7 @@ impl Codec {
     /// Reads one packet that `frame` holds as a whole.
     ///
     /// # Errors
-    /// When the bytes are no packet that a server may send to a client at QoS 0 and 1.
+    /// When the bytes are no packet that a server may send to a client which publishes at QoS 0 and 1.
     pub fn read(self, frame: &mut BytesMut) -> Result<Incoming, CodecError> {
         match self.0 {
             Protocol::V311 => from_v4(v4::Packet::read(frame, usize::MAX)?),
@@ -212,10 +212,17 @@ impl Codec {
         written.map(drop)
     }
 
-    /// Writes PUBACK with success: four bytes, the same in both versions.
-    pub fn puback(pkid: u16, out: &mut BytesMut) {
+    /// Writes PUBACK, or PUBREC for QoS 2, with success: four bytes, the same in both versions.
+    pub fn acknowledge(receipt: Receipt, out: &mut BytesMut) {
+        let [high, low] = receipt.pkid.to_be_bytes();
+        let first = if receipt.qos == 2 { 0x50 } else { 0x40 };
+        out.extend_from_slice(&[first, 0x02, high, low]);
+    }
+
+    /// Writes PUBCOMP with success: four bytes, the same in both versions.
+    pub fn pubcomp(pkid: u16, out: &mut BytesMut) {
         let [high, low] = pkid.to_be_bytes();
-        out.extend_from_slice(&[0x40, 0x02, high, low]);
+        out.extend_from_slice(&[0x70, 0x02, high, low]);
     }
 
     /// Writes PINGREQ: two bytes, the same in both versions.
@@ -269,6 +276,7 @@ fn from_v4(packet: v4::Packet) -> Result<Incoming, CodecError> {
             pkid: ack.pkid,
             result: Ok(Accepted::Taken),
         },
+        v4::Packet::PubRel(release) => Incoming::PubRel { pkid: release.pkid },
         v4::Packet::SubAck(ack) => {
             let code = |code: &v4::SubscribeReasonCode| match code {
                 v4::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),
@@ -313,6 +321,7 @@ fn from_v5(packet: v5::Packet) -> Result<Incoming, CodecError> {
                 result,
             }
         }
+        v5::Packet::PubRel(release) => Incoming::PubRel { pkid: release.pkid },
         v5::Packet::SubAck(ack) => {
             let code = |code: &v5::SubscribeReasonCode| match code {
                 v5::SubscribeReasonCode::Success(qos) => Ok(*qos as u8),

@@ -16,7 +16,7 @@ use super::credentials::Credentials;
 use super::endpoint::{Protocol, ServerAddress};
 use super::error::MqttError;
 use super::framing::Framing;
-use super::packet::{ConnAck, Connect, Incoming, Publish, Subscription};
+use super::packet::{ConnAck, Connect, Incoming, Publish, Receipt, Subscription};
 use super::transport::{self, Stream};
 use super::{Sink, Source};
 
@@ -239,6 +239,12 @@ impl Connection {
         loop {
             return match self.framing.next() {
                 Ok(Some(Incoming::PingResp)) => continue,
+                Ok(Some(Incoming::PubRel { pkid })) => {
+                    // Also of a message that an earlier process took: without an answer its packet ID is never free again,
+                    // and counts against our Receive Maximum. A server waits for it, so these are 65,535 at most.
+                    Codec::pubcomp(pkid, &mut self.out);
+                    continue;
+                }
                 Ok(Some(Incoming::Disconnect { taken_over: true, .. })) => Some(Err(MqttError::TakenOver {
                     client_id: self.client_id.clone(),
                 })),
@@ -328,8 +334,8 @@ impl Source for Connection {
         poll_fn(|cx| self.poll_next(cx, read)).await
     }
 
-    fn acknowledge(&mut self, pkid: u16) {
-        Codec::puback(pkid, &mut self.out);
+    fn acknowledge(&mut self, receipt: Receipt) {
+        Codec::acknowledge(receipt, &mut self.out);
     }
 
     fn subscribe(&mut self, filters: &[Subscription<'_>]) -> Result<u16, MqttError> {

@@ -210,8 +210,9 @@ impl Name {
 fn fixed_header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, CodecError> {
     match bytes.first().map(|first| (first >> 4, first & 0x0F)) {
         None => return Ok(None),
-        // Beside PUBLISH: CONNACK, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT. We use no QoS 2, so nothing else comes.
-        Some((PUBLISH, _) | (2 | 4 | 9 | 11 | 13 | 14, 0)) => {}
+        // Beside PUBLISH: CONNACK, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT; and PUBREL, with its own flags. We publish
+        // nothing at QoS 2, so nothing else comes.
+        Some((PUBLISH, _) | (2 | 4 | 9 | 11 | 13 | 14, 0) | (6, 2)) => {}
         Some((kind, flags)) => return Err(CodecError(format!("a packet of type {kind} with flags {flags}"))),
     }
     let mut body = 0_usize;

@@ -19,7 +19,7 @@ pub mod transport;
 use std::future::Future;
 
 use error::MqttError;
-use packet::{Incoming, Publish, Subscription};
+use packet::{Incoming, Publish, Receipt, Subscription};
 
 /// A connected session that messages are sent over. What the server answers comes out of [`Source::next`].
 pub trait Sink: Source {
@@ -47,8 +47,9 @@ pub trait Source: Send {
     /// When the connection is over, whatever the cause.
     fn next(&mut self, read: bool) -> impl Future<Output = Result<Incoming, MqttError>> + Send;
 
-    /// Queues a PUBACK. MQTT asks for the order in which the PUBLISHes came (4.6.0-2).
-    fn acknowledge(&mut self, pkid: u16);
+    /// Queues a PUBACK, or a PUBREC at QoS 2. MQTT asks for the order in which the PUBLISHes came (4.6.0-2, 4.6.0-3). What
+    /// QoS 2 needs after that is done by the connection.
+    fn acknowledge(&mut self, receipt: Receipt);
 
     /// Queues a SUBSCRIBE and returns its packet ID.
     ///

@@ -1,10 +1,11 @@
-//! The packets of a client at QoS 0 and 1, the same for MQTT 3.1.1 and 5. Bytes are read and written by rumqttc's codecs.
+//! The packets of a client that subscribes and publishes at QoS 0 and 1, the same for MQTT 3.1.1 and 5. At QoS 2 it takes in
+//! what the session of an earlier client holds. Bytes are read and written by rumqttc's codecs.
 
 use bytes::Bytes;
 
 use crate::telemetry::Redacted;
 
-/// What a server sends to a client at QoS 0 and 1.
+/// What a server sends to such a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// Answer to CONNECT.
@@ -17,6 +18,11 @@ pub enum Incoming {
         pkid: u16,
         /// What became of the message, or why the server refuses it (5 only; a 3.1.1 server takes everything).
         result: Result<Accepted, String>,
+    },
+    /// The server knows that we have a message at QoS 2, and waits for PUBCOMP before it uses the packet ID again.
+    PubRel {
+        /// The message's packet ID.
+        pkid: u16,
     },
     /// Answer to SUBSCRIBE, one entry for each filter: the granted QoS, or why not.
     SubAck {
@@ -99,7 +105,7 @@ pub struct Message {
     pub topic: Topic,
     /// Payload, or its beginning if `oversize` says so.
     pub payload: Bytes,
-    /// 0 or 1.
+    /// 0 or 1; 2 for what an earlier client of this ID left in the session.
     pub qos: u8,
     /// Whether the server had it stored as the topic's last value.
     pub retain: bool,
@@ -111,6 +117,23 @@ pub struct Message {
     pub properties: Option<Box<Properties>>,
     /// Set if the payload was too large to be kept.
     pub oversize: Option<Box<Oversize>>,
+}
+
+impl Message {
+    /// How its receipt is told; not at all at QoS 0.
+    pub fn receipt(&self) -> Option<Receipt> {
+        let (pkid, qos) = (self.pkid, self.qos);
+        (qos > 0).then_some(Receipt { pkid, qos })
+    }
+}
+
+/// That a message has been taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's packet ID.
+    pub pkid: u16,
+    /// The message's QoS: 1 is answered by PUBACK, 2 by PUBREC.
+    pub qos: u8,
 }
 
 /// User properties of a message that are kept: a packet of a megabyte has room for two hundred thousand empty ones, which

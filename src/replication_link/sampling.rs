@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::api::{Reason, ReplicationLink};
 use crate::controller::{
-    BrokerPorts, Context, KafkaPeer, ObjectKey, PodView, ResolvedEndpoint, read_progress,
+    BrokerPorts, Context, KafkaPeer, ObjectKey, PodRun, PodView, ResolvedEndpoint, read_progress,
 };
 use crate::kafka::offsets::TopicPartition;
 use crate::kafka::positions::{Position, PositionError, PositionsError, PositionsReader, Scope};
@@ -37,6 +37,8 @@ pub(super) struct Sample {
     pub(super) target: Result<Target, Fault>,
     /// The pods that run, by name; or why a pod did not tell.
     pub(super) workers: BTreeMap<String, Result<Progress, String>>,
+    /// Which run of each of these pods it was.
+    pub(super) runs: BTreeMap<String, PodRun>,
     /// Ports of brokers elsewhere, as far as they are known.
     pub(super) broker_ports: BTreeSet<u16>,
 }
@@ -192,13 +194,17 @@ impl Sampler {
         {
             self.source_cluster = Some(cluster.id);
         }
-        let (target, workers) = tokio::join!(self.read_target(ctx), read_workers(ctx, key));
+        let pods = ctx.caches().pods_of::<ReplicationLink>(&key.namespace, &key.name);
+        let mut pods: Vec<_> = pods.iter().map(|pod| PodView::of(pod)).collect();
+        pods.retain(|pod| pod.ip().is_some());
+        let (target, workers) = tokio::join!(self.read_target(ctx), read_workers(&pods));
         let source = self.read_source().await.map_err(|error| Fault::from(&error));
         Sample {
             at: ctx.now(),
             source,
             target,
             workers,
+            runs: pods.iter().map(|pod| (pod.name.clone(), pod.run())).collect(),
             broker_ports: self.source.ports().union(&self.target.ports()).copied().collect(),
         }
     }
@@ -298,13 +304,12 @@ impl Sampler {
     }
 }
 
-async fn read_workers(ctx: &Context, key: &ObjectKey) -> BTreeMap<String, Result<Progress, String>> {
-    let pods = ctx.caches().pods_of::<ReplicationLink>(&key.namespace, &key.name);
-    let running = pods.iter().map(|pod| PodView::of(pod)).filter_map(|pod| {
-        let ip = pod.ip()?.to_owned();
+async fn read_workers(pods: &[PodView]) -> BTreeMap<String, Result<Progress, String>> {
+    let running = pods.iter().filter_map(|pod| {
+        let ip = pod.ip()?;
         Some(async move {
-            let read = read_progress::<Progress>(&ip).await;
-            (pod.name, read.map_err(|e| e.to_string()))
+            let read = read_progress::<Progress>(ip).await;
+            (pod.name.clone(), read.map_err(|e| e.to_string()))
         })
     });
     join_all(running).await.into_iter().collect()

@@ -63,7 +63,9 @@ impl Look<'_> {
             Ok((_, hash)) => pod.config_hash.as_deref() == Some(hash),
             Err(_) => true,
         };
-        let runs = |pod: &&PodView| pod.ip().is_some() && right(pod);
+        // A sample may be older than the pod, and its predecessor's.
+        let told = |pod: &PodView| sample.runs.get(&pod.name) == Some(&pod.run());
+        let runs = |pod: &&PodView| pod.ip().is_some() && right(pod) && told(pod);
         let told = self
             .pods
             .iter()

@@ -69,6 +69,7 @@ mod tests {
             config_hash: Some("another".into()),
             workers,
             restarts: 0,
+            uid: "u".into(),
         }
     }
 

@@ -111,7 +111,7 @@ impl Bench {
 
     fn turn(&mut self) {
         let acks = &mut self.acks;
-        self.engine.turn(self.now, |pkid| acks.push(pkid));
+        self.engine.turn(self.now, |receipt| acks.push(receipt.pkid));
     }
 
     fn pass(&mut self, time: Duration) {

@@ -92,6 +92,15 @@ fn a_routes_record_carries_the_payload_unchanged_with_key_and_headers() {
 }
 
 #[test]
+fn the_header_tells_each_qos() {
+    for (qos, text) in [(0, "0"), (1, "1"), (2, "2")] {
+        build(Message { qos, ..message() }, to_route(), None, |record| {
+            assert_eq!(headers(&record)["mqtt.qos"], text);
+        });
+    }
+}
+
+#[test]
 fn what_is_special_about_a_message_is_in_its_headers() {
     let properties = Properties {
         content_type: Some("application/json".into()),

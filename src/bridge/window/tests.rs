@@ -47,7 +47,12 @@ fn id(message: u64, slot: u8) -> RecordId {
 }
 
 fn acks(window: &mut Window) -> Vec<Option<u16>> {
-    std::iter::from_fn(|| window.release().map(|r| r.acknowledge)).collect()
+    std::iter::from_fn(|| {
+        window
+            .release()
+            .map(|r| r.acknowledge.map(|receipt| receipt.pkid))
+    })
+    .collect()
 }
 
 fn refusal(slot: Option<u8>, reason: Reason) -> Refusal {

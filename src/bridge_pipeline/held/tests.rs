@@ -110,6 +110,20 @@ fn a_broker_that_began_anew_has_dropped_nothing_of_ours() {
 }
 
 #[test]
+fn what_a_broker_dropped_after_it_began_anew_while_no_bridge_ran_is_told_with_its_number() {
+    let (object, mut old) = (object(), BridgePipelineStatus::default());
+    look(&object, &mut old, &progress(0, false, Some((3, 60_000))));
+    let later = progress(100, true, Some((50_000, 50_007)));
+    let loss = lost_while_away(&object, CLIENT, &later, &old).unwrap();
+    assert_eq!((loss.reason, loss.count), (Reason::BrokerDropped, 50_000));
+    // It is seen before the broker, which has just begun, tells its count.
+    assert_eq!(look(&object, &mut old, &progress(100, true, None)), None);
+    for told in [Some(Reason::BrokerDropped), None, None] {
+        assert_eq!(look(&object, &mut old, &later), told, "once");
+    }
+}
+
+#[test]
 fn what_a_broker_had_dropped_before_it_began_anew_under_a_bridge_is_not_told_as_lost_since() {
     let (object, mut old) = (object(), BridgePipelineStatus::default());
     // As the bridge counts: a smaller count begins at 0.

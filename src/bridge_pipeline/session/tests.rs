@@ -22,6 +22,8 @@ struct Server {
     exists: Arc<AtomicBool>,
     /// The object appears when the Job does.
     comes_back: bool,
+    /// Since when the Job is being deleted, once it was asked for.
+    deleting: Option<Timestamp>,
 }
 
 async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: Bytes) -> impl IntoResponse {
@@ -34,8 +36,14 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
         server.exists.store(server.comes_back, Ordering::Relaxed);
     }
     let mut object: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let status = match (type_, exists) {
-        ("bridgepipelines", false) => {
+    let status = match (type_, exists, method) {
+        ("jobs", _, Method::DELETE) if server.deleting.is_some() => {
+            let at = server.deleting;
+            assert_eq!(object["propagationPolicy"], "Foreground", "its pods go first");
+            object = json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"deletionTimestamp": at}});
+            StatusCode::OK
+        }
+        ("bridgepipelines", false, _) | ("jobs", _, Method::DELETE) => {
             object = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
                 "message": "not found", "code": 404});
             StatusCode::NOT_FOUND
@@ -52,8 +60,16 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: By
     )
 }
 
+const KEY: fn() -> ObjectKey = || ObjectKey::new("BridgePipeline", "factory", "machines");
+
 /// What the server is asked for a session's end.
 async fn ended(server: Server) -> Vec<String> {
+    let ctx = context(&server).await;
+    end(&ctx, &KEY(), Ending::of(&objects(&object())).unwrap()).await;
+    std::mem::take(&mut *server.asked.lock().unwrap())
+}
+
+async fn context(server: &Server) -> Context {
     // As good when another test did it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -61,17 +77,14 @@ async fn ended(server: Server) -> Vec<String> {
     let router = Router::new().fallback(answer).with_state(server.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
-    let ctx = Context::new(
+    Context::new(
         kube::Client::try_from(config).unwrap(),
         Options::default(),
         Arc::new(SystemClock),
         Caches::new([]),
         Metrics::register(&mut Registry::default()),
         "operator-a",
-    );
-    let key = ObjectKey::new("BridgePipeline", "factory", "machines");
-    end(&ctx, &key, Ending::of(&objects(&object())).unwrap()).await;
-    std::mem::take(&mut *server.asked.lock().unwrap())
+    )
 }
 
 #[tokio::test]
@@ -112,6 +125,27 @@ async fn a_job_that_was_overtaken_by_the_objects_return_goes_before_it_can_begin
     );
 }
 
+#[tokio::test]
+async fn a_successor_waits_until_the_job_and_its_pods_are_gone_or_cannot_run_any_more() {
+    let cancelled = async |deleting| {
+        let server = Server {
+            deleting,
+            ..Server::default()
+        };
+        cancel(&context(&server).await, &KEY()).await
+    };
+    let ago = |seconds| Some(Timestamp::now() - SignedDuration::from_secs(seconds));
+    assert!(matches!(cancelled(None).await, StepOutcome::Unchanged), "gone");
+    for since in [ago(0), ago(80)] {
+        let StepOutcome::Waiting { message, .. } = cancelled(since).await else {
+            panic!("its pod may run")
+        };
+        assert!(message.contains("Job machines-bridge-end-session"), "{message}");
+    }
+    let dead_node = cancelled(ago(90)).await;
+    assert!(matches!(dead_node, StepOutcome::Unchanged), "{dead_node:?}");
+}
+
 #[test]
 fn a_session_is_ended_only_when_nothing_goes_on_with_it() {
     let running = || PodState::Running {
@@ -143,7 +177,7 @@ fn a_session_is_ended_only_when_nothing_goes_on_with_it() {
 #[test]
 fn the_job_runs_the_last_configuration_with_the_same_secrets_and_the_same_security() {
     let objects = objects(&object());
-    let key = ObjectKey::new("BridgePipeline", "factory", "machines");
+    let key = KEY();
     let (job, config_map) = build(&key, Ending::of(&objects).unwrap());
     assert_eq!(config_map.data, objects.config_map.data);
     assert_eq!(
@@ -153,6 +187,11 @@ fn the_job_runs_the_last_configuration_with_the_same_secrets_and_the_same_securi
     let pod = job.spec.unwrap().template.spec.unwrap();
     let bridge = objects.stateful_set.spec.unwrap().template.spec.unwrap();
     assert_eq!(pod.security_context, bridge.security_context);
+    assert_eq!(
+        pod.active_deadline_seconds,
+        Some(DEADLINE_SECONDS),
+        "also on a node that nobody reaches"
+    );
     assert_eq!(pod.automount_service_account_token, Some(false));
     assert_eq!(
         pod.containers[0].args.as_ref().unwrap().last().unwrap(),

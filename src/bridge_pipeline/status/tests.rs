@@ -53,6 +53,7 @@ fn pod(state: PodState) -> PodView {
         config_hash: Some(HASH.into()),
         workers: None,
         restarts: 0,
+        uid: String::new(),
     }
 }
 
@@ -84,6 +85,7 @@ impl Watched {
         let sample = Sample {
             at: at(second),
             progress,
+            run: pods.first().map(PodView::run),
             broker_ports: BTreeSet::new(),
         };
         self.with(&Look {
@@ -233,6 +235,7 @@ fn a_status_that_is_fresh_stands_until_the_first_look_of_a_new_sampler() {
     let looked = Sample {
         at: at(30),
         progress: Ok(progress(30)),
+        run: Some(running().run()),
         broker_ports: BTreeSet::new(),
     };
     assert!(!bridge_at(30, 3, None, Some(&looked)));
@@ -266,6 +269,43 @@ fn a_new_generation_is_not_ready_before_a_pod_runs_it() {
     let message = bridge.expect("Ready", "False", Reason::Starting);
     assert!(message.contains("start anew"), "{message}");
     bridge.following(30).expect("Ready", "True", Reason::Following);
+}
+
+#[test]
+fn what_the_former_process_told_says_nothing_about_the_present_one() {
+    let mut bridge = Watched::new();
+    bridge.following(10);
+    bridge.object.metadata.generation = Some(4);
+    let anew = PodView {
+        uid: "another".into(),
+        ..running()
+    };
+    let restarted = PodView {
+        restarts: 1,
+        ..running()
+    };
+    for pod in [anew, restarted] {
+        let validated = validated(&bridge.object);
+        let sample = Sample {
+            at: at(19),
+            progress: Ok(progress(19)),
+            run: Some(running().run()),
+            broker_ports: BTreeSet::new(),
+        };
+        bridge.with(&Look {
+            now: at(20),
+            validated: Ok((&validated, HASH)),
+            stopped_by: None,
+            pods: &[pod],
+            sample: Some(&sample),
+        });
+        bridge.expect("Connected", "Unknown", Reason::Starting);
+        bridge.expect("Ready", "False", Reason::Starting);
+        assert_eq!(bridge.object.status.as_ref().unwrap().lag, None);
+    }
+    bridge
+        .following(30)
+        .expect("Connected", "True", Reason::Following);
 }
 
 #[test]
@@ -370,6 +410,7 @@ fn an_invalid_spec_stalls_and_what_runs_goes_on_being_looked_at() {
     let sample = Sample {
         at: at(20),
         progress: Ok(progress(20)),
+        run: Some(running().run()),
         broker_ports: BTreeSet::new(),
     };
     bridge.with(&Look {

@@ -97,7 +97,9 @@ fn subscribe_and_unsubscribe_carry_every_filter() {
 #[test]
 fn the_short_packets_are_what_the_codecs_read() {
     let mut bytes = BytesMut::new();
-    Codec::puback(513, &mut bytes);
+    Codec::acknowledge(Receipt { pkid: 513, qos: 1 }, &mut bytes);
+    Codec::acknowledge(Receipt { pkid: 514, qos: 2 }, &mut bytes);
+    Codec::pubcomp(515, &mut bytes);
     Codec::ping(&mut bytes);
     Codec::disconnect(&mut bytes);
     let mut copy = bytes.clone();
@@ -105,11 +107,27 @@ fn the_short_packets_are_what_the_codecs_read() {
         v4::Packet::read(&mut bytes, 100).unwrap(),
         v4::Packet::PubAck(v4::PubAck::new(513))
     );
+    assert_eq!(
+        v4::Packet::read(&mut bytes, 100).unwrap(),
+        v4::Packet::PubRec(v4::PubRec::new(514))
+    );
+    assert_eq!(
+        v4::Packet::read(&mut bytes, 100).unwrap(),
+        v4::Packet::PubComp(v4::PubComp::new(515))
+    );
     assert_eq!(v4::Packet::read(&mut bytes, 100).unwrap(), v4::Packet::PingReq);
     assert_eq!(v4::Packet::read(&mut bytes, 100).unwrap(), v4::Packet::Disconnect);
     assert_eq!(
         v5::Packet::read(&mut copy, None).unwrap(),
         v5::Packet::PubAck(v5::PubAck::new(513, None))
+    );
+    assert_eq!(
+        v5::Packet::read(&mut copy, None).unwrap(),
+        v5::Packet::PubRec(v5::PubRec::new(514, None))
+    );
+    assert_eq!(
+        v5::Packet::read(&mut copy, None).unwrap(),
+        v5::Packet::PubComp(v5::PubComp::new(515, None))
     );
     assert_eq!(v5::Packet::read(&mut copy, None).unwrap(), v5::Packet::PingReq);
     assert!(matches!(
@@ -230,6 +248,16 @@ fn a_server_that_speaks_like_a_client_is_an_error() {
     subscribe.pkid = 1;
     assert!(read_v4(&v4::Packet::Subscribe(subscribe)).is_err());
     assert!(read_v5(&v5::Packet::PingReq).is_err());
+}
+
+#[test]
+fn a_release_is_read_with_its_packet_id_whatever_its_reason() {
+    let v4 = read_v4(&v4::Packet::PubRel(v4::PubRel::new(7)));
+    assert_eq!(v4, Ok(Incoming::PubRel { pkid: 7 }));
+    for packet in [&[0x62_u8, 2, 0, 7][..], &[0x62, 3, 0, 7, 0x92]] {
+        let read = Codec(Protocol::V5).read(&mut BytesMut::from(packet));
+        assert_eq!(read, Ok(Incoming::PubRel { pkid: 7 }));
+    }
 }
 
 #[test]

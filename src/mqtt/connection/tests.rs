@@ -67,6 +67,10 @@ async fn connected_v5() -> (Connection, TcpStream) {
 }
 
 /// DISCONNECT with the reason 0x8E, "session taken over".
+const fn qos_1(pkid: u16) -> Receipt {
+    Receipt { pkid, qos: 1 }
+}
+
 const TAKEN_OVER: [u8; 4] = [0xE0, 2, 0x8E, 0];
 
 #[tokio::test]
@@ -87,7 +91,7 @@ async fn a_session_that_another_client_has_taken_over_is_told_as_that() {
 async fn what_the_server_said_before_it_closed_counts_although_writing_failed_first() {
     for reading in [true, false] {
         let (mut connection, mut stream) = connected_v5().await;
-        connection.acknowledge(1);
+        connection.acknowledge(qos_1(1));
         tokio::select! {
             ended = connection.next(false) => panic!("{ended:?}"),
             ready = stream.readable() => ready.unwrap(),
@@ -97,7 +101,7 @@ async fn what_the_server_said_before_it_closed_counts_although_writing_failed_fi
         let said = [&publish[..], &TAKEN_OVER].concat();
         stream.write_all(&said).await.unwrap();
         drop(stream);
-        connection.acknowledge(2);
+        connection.acknowledge(qos_1(2));
         let mut ended = connection.next(reading).await;
         while ended.is_ok() {
             ended = connection.next(reading).await;
@@ -179,7 +183,7 @@ async fn every_way_of_not_connecting_has_its_own_error() {
 async fn acknowledgements_leave_in_order_and_before_the_disconnect() {
     let (mut connection, mut stream, mut buffer) = connected().await;
     for pkid in [3, 1, 2] {
-        connection.acknowledge(pkid);
+        connection.acknowledge(qos_1(pkid));
     }
     connection.close().await;
     for pkid in [3, 1, 2] {
@@ -197,7 +201,7 @@ async fn the_last_acknowledgements_arrive_although_the_server_goes_on_sending() 
     let publish = [0x32, 6, 0, 1, b'a', 0, 9, b'x'];
     stream.write_all(&publish.repeat(1000)).await.unwrap();
     for pkid in 1..=1000 {
-        connection.acknowledge(pkid);
+        connection.acknowledge(qos_1(pkid));
     }
     let server = async {
         for pkid in 1..=1000 {
@@ -213,12 +217,40 @@ async fn the_last_acknowledgements_arrive_although_the_server_goes_on_sending() 
 }
 
 #[tokio::test]
+async fn at_qos_2_each_release_is_completed_at_once_also_one_that_nobody_knows() {
+    let (mut connection, mut stream, mut buffer) = connected().await;
+    let publish = [0x34, 6, 0, 1, b'a', 0, 9, b'x'];
+    // An earlier process took number 8.
+    stream
+        .write_all(&[&[0x62, 2, 0, 8][..], &publish].concat())
+        .await
+        .unwrap();
+    let Incoming::Publish(message) = connection.next(true).await.unwrap() else {
+        panic!()
+    };
+    connection.acknowledge(message.receipt().unwrap());
+    let server = async {
+        let completed = v4::Packet::PubComp(v4::PubComp::new(8));
+        assert_eq!(packet(&mut stream, &mut buffer).await, completed);
+        let received = v4::Packet::PubRec(v4::PubRec::new(9));
+        assert_eq!(packet(&mut stream, &mut buffer).await, received);
+        stream.write_all(&[0x62, 2, 0, 9]).await.unwrap();
+        let completed = v4::Packet::PubComp(v4::PubComp::new(9));
+        assert_eq!(packet(&mut stream, &mut buffer).await, completed);
+    };
+    tokio::select! {
+        ended = connection.next(true) => panic!("{ended:?}"),
+        () = server => {}
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_read_while_paused_but_acknowledgements_and_pings_go_out() {
     let (mut connection, mut stream, mut buffer) = connected().await;
     tokio::time::pause();
     let publish = [0x32, 6, 0, 1, b'a', 0, 9, b'x'];
     stream.write_all(&publish).await.unwrap();
-    connection.acknowledge(7);
+    connection.acknowledge(qos_1(7));
     let seen = async {
         assert_eq!(
             packet(&mut stream, &mut buffer).await,

@@ -70,6 +70,7 @@ fn sample(second: i64, source: Result<Source, Fault>, target: Result<Target, Fau
         source,
         target,
         workers: BTreeMap::new(),
+        runs: BTreeMap::new(),
         broker_ports: BTreeSet::new(),
     }
 }

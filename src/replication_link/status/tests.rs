@@ -69,6 +69,7 @@ fn pod(state: PodState) -> PodView {
         config_hash: Some(HASH.into()),
         workers: None,
         restarts: 0,
+        uid: String::new(),
     }
 }
 
@@ -138,6 +139,7 @@ fn sample(
         source,
         target,
         workers: [(POD.to_owned(), told)].into(),
+        runs: [(POD.to_owned(), running().run())].into(),
         broker_ports: BTreeSet::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod delivery;
+mod qos2;
 mod refusals;
 mod sessions;
 mod setup;

@@ -224,6 +224,26 @@ async fn ending_a_session_without_a_server_gives_up_in_time_and_says_so() {
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
 }
 
+#[tokio::test]
+async fn ending_a_session_stops_at_once_when_told_to() {
+    // A server that takes the connection and says nothing.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let server = format!("mqtt://{}", listener.local_addr().expect("bound"));
+    let config = super::setup::config(&server, vec!["127.0.0.1:9".into()]);
+    let bridge = Bridge::start(&config);
+    let mut process = bridge.ending_session();
+    // The bridge's own, and this one's.
+    let _connections = [listener.accept().await, listener.accept().await];
+    let begun = std::time::Instant::now();
+    let status = process.stop(std::time::Duration::from_secs(5)).await;
+    let log = process.log_tail();
+    assert_eq!(status.code(), Some(3), "{status}; {log}");
+    assert!(log.contains("told to stop"), "{log}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3));
+}
+
 /// A queue of ten messages: what comes while a bridge is away does not fit.
 fn small_queue() -> Options {
     Options {

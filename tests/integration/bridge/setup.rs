@@ -150,6 +150,11 @@ impl Bridge {
         self.command(&["end-session"]).output().expect("it runs")
     }
 
+    /// `tributary bridge end-session`, begun.
+    pub(super) fn ending_session(&self) -> Process {
+        Process::start("end-session", &self.command(&["end-session"]))
+    }
+
     /// SIGTERM, and an orderly end.
     pub(super) async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");

@@ -166,8 +166,8 @@ async fn forward(
         while let Some(packet) = next {
             if let Incoming::Publish(message) = packet {
                 out.take(&message, &rule);
-                if message.pkid > 0 {
-                    connection.acknowledge(message.pkid);
+                if let Some(receipt) = message.receipt() {
+                    connection.acknowledge(receipt);
                 }
                 count += 1;
             }

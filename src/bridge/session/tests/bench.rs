@@ -27,7 +27,7 @@ use crate::bridge::watch::{KafkaView, Way};
 use crate::bridge::window::RecordId;
 use crate::mqtt::Source;
 use crate::mqtt::error::MqttError;
-use crate::mqtt::packet::{ConnAck, Incoming, Message, Subscription, Topic};
+use crate::mqtt::packet::{ConnAck, Incoming, Message, Receipt, Subscription, Topic};
 
 /// A Kafka that has everything at once, unless it is told to wait.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,8 @@ impl Source for FakeSource {
         self.incoming.recv().await.unwrap_or_else(|| Err(closed()))
     }
 
-    fn acknowledge(&mut self, pkid: u16) {
-        let _ = self.sent.send(Sent::Ack(pkid));
+    fn acknowledge(&mut self, receipt: Receipt) {
+        let _ = self.sent.send(Sent::Ack(receipt.pkid));
     }
 
     fn subscribe(&mut self, filters: &[Subscription<'_>]) -> Result<u16, MqttError> {

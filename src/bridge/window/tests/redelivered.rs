@@ -41,6 +41,56 @@ fn a_redelivered_message_that_was_settled_meanwhile_is_only_acknowledged() {
 }
 
 #[test]
+fn what_came_at_qos_2_is_recognised_and_acknowledged_as_such() {
+    let at_qos_2 = |dup| Message {
+        qos: 2,
+        dup,
+        ..message(7, "x")
+    };
+    let push = |w: &mut Window| {
+        let plan = Plan {
+            routes: 1,
+            refusals: vec![],
+        };
+        w.push(at_qos_2(false), plan, true, Instant::now(), 0);
+    };
+    let received = Some(Receipt { pkid: 7, qos: 2 });
+    let mut w = window();
+    push(&mut w);
+    send(&mut w);
+    assert!(w.release().is_none(), "Kafka does not have it yet");
+    w.disconnected();
+    w.connected(true);
+    assert_eq!(w.recognise(&at_qos_2(true)), Recognised::InFlight);
+    w.delivered(id(0, 0));
+    assert_eq!(w.release().unwrap().acknowledge, received);
+    // Its packet ID is free after PUBCOMP: another one, which Kafka gets while no connection stands.
+    push(&mut w);
+    send(&mut w);
+    w.disconnected();
+    w.delivered(id(1, 0));
+    assert_eq!(acks(&mut w), [None]);
+    w.connected(true);
+    assert_eq!(w.recognise(&at_qos_2(true)), Recognised::Settled);
+    w.push_settled(at_qos_2(true), Instant::now(), 0);
+    assert_eq!(w.release().unwrap().acknowledge, received);
+}
+
+#[test]
+fn a_message_of_another_qos_is_another_message() {
+    let mut w = window();
+    push(&mut w, 7, 1);
+    send(&mut w);
+    w.disconnected();
+    w.connected(true);
+    let other = Message {
+        qos: 2,
+        ..again(7, "x")
+    };
+    assert_eq!(w.recognise(&other), Recognised::New);
+}
+
+#[test]
 fn the_same_packet_id_with_other_content_is_another_message() {
     let mut w = window();
     push(&mut w, 7, 1);

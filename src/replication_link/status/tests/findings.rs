@@ -435,6 +435,20 @@ fn a_change_of_the_number_of_workers_is_reconciling_and_says_which_pod_is_waited
 }
 
 #[test]
+fn what_the_former_process_told_says_nothing_about_the_present_one() {
+    let mut link = Watched::new();
+    let anew = PodView {
+        uid: "another".into(),
+        ..running()
+    };
+    let looked = sample(0, Ok(source(100)), Ok(target(0, Some(100))), Some(progress(0)));
+    link.look(0, &[anew], Some(&looked));
+    link.expect("Connected", "Unknown", Reason::Starting);
+    link.look(10, &[running()], Some(&looked));
+    link.expect("Connected", "True", Reason::Following);
+}
+
+#[test]
 fn positions_that_were_seen_are_remembered_by_each_of_four_witnesses() {
     let config = validated(&object()).config;
     let seen = |object: &ReplicationLink, sample: Option<&Sample>, noted: Option<&str>| {
