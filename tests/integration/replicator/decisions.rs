@@ -217,6 +217,47 @@ async fn a_source_restored_from_an_older_copy_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_restored_from_an_older_copy_under_a_running_link_is_filled_again() {
+    let mut world = World::start().await;
+    let (idle, moving) = (unique("idle"), unique("moving"));
+    let source = producer_with(&plain(&world.source), "none");
+    for topic in [&idle, &moving] {
+        create_topic(&world.source.admin(), topic, 1, &[]).await;
+        write(&source, topic, &numbered(0, 60, 1)).await;
+    }
+    let mut replicator = world.link(&[&idle, &moving]).run();
+    for topic in [&idle, &moving] {
+        replicator.until_stored(topic, 0, 60).await;
+    }
+    let volume = world.target.volume(0);
+    let copy = volume.with_file_name("copy");
+    world.target.stop(0).await;
+    let cp = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&volume, &copy])
+        .status()
+        .unwrap();
+    assert!(cp.success());
+    world.target.start_node(0).await;
+    for topic in [&idle, &moving] {
+        write(&source, topic, &numbered(60, 100, 1)).await;
+        replicator.until_stored(topic, 0, 100).await;
+    }
+    world.target.stop(0).await;
+    std::fs::remove_dir_all(&volume).unwrap();
+    std::fs::rename(&copy, &volume).unwrap();
+    write(&source, &moving, &numbered(100, 150, 1)).await;
+    world.target.start_node(0).await;
+    // What the link had in flight may come before what is carried again.
+    for (topic, count) in [(&idle, 100), (&moving, 150)] {
+        let arrived = world.arrived(topic, 1, count).await;
+        assert_eq!(audit(&arrived, count as u64, 1).lost, 0, "{topic}");
+    }
+    replicator.until_stored(&moving, 0, 150).await;
+    assert!(replicator.log().contains("the target went back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn positions_that_vanish_stop_the_link_until_somebody_decides() {
     let world = World::start().await;
     let (topic, other) = (unique("lost"), unique("lost-too"));
