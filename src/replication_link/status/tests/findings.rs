@@ -200,8 +200,8 @@ fn records_that_the_source_deleted_during_a_cut_make_losslessness_unknown_with_t
     cut(&mut link, 40, 5000, None);
     link.expect("Lossless", "Unknown", Reason::RecordsExpired);
     link.object.spec.paused = None;
-    let blind = Err(fault(true, Reason::KafkaUnreachable));
-    let sample = sample(50, blind.clone(), Err(blind.unwrap_err()), Some(progress(50)));
+    let blind = fault(true, Reason::KafkaUnreachable);
+    let sample = sample(50, Err(blind.clone()), Err(blind), Some(progress(50)));
     link.look(50, &[running()], Some(&sample));
     link.expect("Lossless", "Unknown", Reason::RecordsExpired);
     // What was in flight has arrived.
