@@ -234,7 +234,7 @@ fn sessions_of_bridges_that_never_come_back_are_not_kept_without_bound() {
     let left = Left::by(&validated(&object()).config.mqtt);
     for number in 0..=MAX_LEFT {
         bridges.leave(
-            &ObjectKey::new("BridgePipeline", "factory", &number.to_string()),
+            &ObjectKey::new("BridgePipeline", "factory", number.to_string()),
             left.clone(),
         );
     }
