@@ -1,14 +1,22 @@
-"""A link deleted and created again from its file goes on where it was: nothing is repeated, nothing is skipped."""
+"""A link deleted and created again from its file goes on where it was: nothing is repeated, nothing is skipped. A bridge made anew keeps its session
+from the Job that ends the former one's."""
 from harness import base, probe, toolbox
 from harness.errors import NotYet
-from harness.objects import pods_of, wait_verdict
+from harness.objects import pods_of, wait_condition, wait_verdict
 from harness.wait import until
 
 MESSAGES = 3000
+JOB = "machines-bridge-end-session"
 
 
 def run(t):
     """See above."""
+    link_made_anew(t)
+    bridge_made_anew(t)
+
+
+def link_made_anew(t):
+    """Deleted, and applied again once the factory has messages that the region has not."""
     kube = t.factory.kube
     wait_verdict(t.factory, "replicationlink", "to-eu", "InSync")
     # As the runbooks have it, without a word about where the configuration is.
@@ -31,6 +39,20 @@ def run(t):
     report = probe.audit(t.world, sent, seconds=60)
     t.expect(report["lost"] == 0 and report["duplicates"] == 0, "nothing is skipped, nothing repeated", report)
     t.expect(region_end(t) == before + MESSAGES, "the region grew by exactly what was sent", (before, region_end(t)))
+
+
+def bridge_made_anew(t):
+    """Deleted, and applied again as soon as the Job that ends its session is there."""
+    kube = t.factory.kube
+    kube.delete("bridgepipeline", "machines", "factory", wait=False)
+    until("a Job ends the session", lambda: kube.need("job", JOB, "factory"), 60, every=0.2)
+    kube.apply(*[o for o in t.world.sample(t.factory) if o["kind"] == "BridgePipeline"], manager="sample")
+    wait_condition(t.factory, "bridgepipeline", "machines", "Ready", seconds=150)
+    t.expect(kube.get("job", JOB, "factory") is None, "the Job is gone before the new bridge is subscribed")
+    sent = probe.send(t.world, messages=MESSAGES, rate=1500)
+    sent.finish()
+    report = probe.audit(t.world, sent, seconds=60)
+    t.expect(report["lost"] == 0, "what the MQTT broker acknowledged since then is at the region", report)
 
 
 def region_end(t) -> int:
