@@ -1,18 +1,18 @@
 """A link stands still and says why: as a whole while the region refuses, and one partition whose records are gone. A person mends both.
 
-The region's topic wants more in-sync replicas than it has: connected, the source moves, the position does not. Then the factory's topic loses
+One of the region's brokers is away and the topic wants all three in sync: connected, the source moves, the position does not. Then the factory's topic loses
 records that were not carried (retention during a long pause is like that): the partition stops, the others go on, and it goes on where a
 person decides, the gap told for good. Data is lost here on purpose, and exactly what was deleted."""
 import json
 
 from harness import base, probe, toolbox
 from harness.errors import NotYet
-from harness.objects import condition, lag, told, verdict, wait_condition, wait_verdict
+from harness.objects import condition, lag, pods_of, told, verdict, wait_all_brokers, wait_condition, wait_verdict
 from harness.wait import until
 
 LINK = ("replicationlink", "to-eu")
-# More than there are replicas: no write to the topic is acknowledged.
-TOO_MANY = "4"
+# All replicas: with one of them away no write to the topic is acknowledged. More than there are count as all of them.
+ALL_IN_SYNC = "min.insync.replicas=3"
 
 
 def run(t):
@@ -48,6 +48,7 @@ def records_gone(t):
     # Paused, so that no record is on its way already: what is deleted is what is missing.
     paused(t, True)
     wait_verdict(t.factory, *LINK, "Paused", seconds=60)
+    until("the link's pod has ended", lambda: ended(t), 60)
     before = toolbox.end_offsets(t.factory, base.FACTORY_KAFKA, base.TOPIC)
     sent = probe.send(t.world, messages=6000, rate=1500)
     sent.finish()
@@ -72,6 +73,12 @@ def nothing_waits(t):
     found = link(t)
     if verdict(found) != "InSync" or lag(found) != 0:
         raise NotYet(f"{verdict(found)}, lag {lag(found)}")
+
+
+def ended(t):
+    """The verdict speaks of the spec: the pod may still be at work for a moment."""
+    if pods_of(t.factory, "ReplicationLink", "to-eu"):
+        raise NotYet("it is there")
 
 
 def grown(t, before, messages) -> dict:
@@ -108,9 +115,14 @@ def decided(t, partition: int):
 
 def not_moving(t):
     """The region takes nothing that is written to the topic."""
-    region_config(t, "--add-config", f"min.insync.replicas={TOO_MANY}")
-    sent = probe.send(t.world, messages=180_000, rate=1000)
+    node = t.region.kube.list("node")[0]["metadata"]["name"]
+    region_config(t, "--add-config", ALL_IN_SYNC)
+    t.region.kube("cordon", node)
+    sent = None
     try:
+        t.region.kube.delete("pod", "eu-kafka-2", "region", wait=False)
+        until("eu-kafka-2 is away", lambda: away(t), 90)
+        sent = probe.send(t.world, messages=180_000, rate=1000)
         # A minute without a record carried, seen by the operator.
         stands = wait_verdict(t.factory, *LINK, "NotMoving", seconds=150)
         t.expect(condition(stands, "Stalled")["status"] == "True", "Stalled=True", told(stands, "Stalled"))
@@ -118,16 +130,25 @@ def not_moving(t):
         t.expect(condition(stands, "Ready")["status"] == "False", "Ready=False", told(stands, "Ready"))
     finally:
         takes_all(t)
-        sent.stop()
+        t.region.kube("uncordon", node)
+        if sent:
+            sent.stop()
     wait_verdict(t.factory, *LINK, "InSync", seconds=180)
     wait_condition(t.factory, *LINK, "Ready", seconds=60)
     report = probe.audit(t.world, sent, seconds=120)
     t.expect(report["lost"] == 0, "nothing is lost", report)
+    wait_all_brokers(t.region, "eu")
+
+
+def away(t):
+    """The broker's pod waits for a node."""
+    if t.region.kube.need("pod", "eu-kafka-2", "region")["status"].get("phase") != "Pending":
+        raise NotYet("it still runs")
 
 
 def takes_all(t):
     """The region's topic as the link made it; also when it is so already."""
-    if f"min.insync.replicas={TOO_MANY}" in region_config(t):
+    if ALL_IN_SYNC in region_config(t):
         region_config(t, "--delete-config", "min.insync.replicas")
 
 
