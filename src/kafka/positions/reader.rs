@@ -145,7 +145,8 @@ impl PositionsReader {
         Ok(self.positions())
     }
 
-    fn forget(&mut self) {
+    /// Forgets what was read: the next read is of everything.
+    pub fn forget(&mut self) {
         self.shards.clear();
         self.log_starts.clear();
         self.topic_id = TopicId::ZERO;

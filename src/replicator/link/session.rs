@@ -217,6 +217,10 @@ impl<'a> Session<'a> {
             );
             return Err(Failure::Again);
         }
+        if !self.trust.is_confirmed() {
+            // What was read before need not be what the target has now, although its log is as long.
+            self.surveyor.read_anew();
+        }
         let seen = self.surveyor.survey(&self.context.selection).await?;
         let stored = self.memory.book.stored_keys(&self.identity);
         check_positions(

@@ -70,6 +70,11 @@ impl Surveyor {
         tokio::join!(self.source.cluster(), self.target.cluster())
     }
 
+    /// Has the target's positions read from their beginning the next time.
+    pub(super) fn read_anew(&mut self) {
+        self.target_positions.forget();
+    }
+
     /// Reads everything, once it is known that both clusters answer.
     pub(super) async fn survey(&mut self, selection: &TopicSelection) -> Result<Seen, Failure> {
         let source = self
