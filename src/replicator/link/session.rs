@@ -217,8 +217,7 @@ impl<'a> Session<'a> {
             );
             return Err(Failure::Again);
         }
-        if !self.trust.is_confirmed() {
-            // What was read before need not be what the target has now, although its log is as long.
+        if self.trust.reads_anew() {
             self.surveyor.read_anew();
         }
         let seen = self.surveyor.survey(&self.context.selection).await?;

@@ -21,6 +21,8 @@ pub(super) struct Trust {
     confirmed: bool,
     /// The last survey found one lower than it was.
     suspected: bool,
+    /// What was read before need not be what the target has now, although its log is as long.
+    read_anew: bool,
 }
 
 impl Trust {
@@ -30,7 +32,14 @@ impl Trust {
 
     /// The target may not be the same when it answers again.
     pub(super) fn withdraw(&mut self) {
+        self.read_anew |= self.confirmed;
         self.confirmed = false;
+    }
+
+    /// Whether to read all positions from their beginning: once after each time that trust was withdrawn, since over a
+    /// slow line that takes several surveys, each of which goes on where the last one ended.
+    pub(super) fn reads_anew(&mut self) -> bool {
+        std::mem::take(&mut self.read_anew)
     }
 
     /// What a survey found; whether to go on, or to look again first: a new leader may for a moment show less than its
@@ -167,6 +176,21 @@ mod tests {
         assert!(!trust.is_confirmed());
         assert_eq!(trust.found(false), Some(true));
         assert!(trust.is_confirmed());
+    }
+
+    #[test]
+    fn after_an_outage_positions_are_read_from_their_beginning_once_however_many_surveys_that_takes() {
+        let mut trust = Trust::default();
+        assert!(!trust.reads_anew(), "a new session has read nothing yet");
+        trust.found(false);
+        trust.withdraw();
+        assert!(trust.reads_anew());
+        // A survey that did not get to the end.
+        trust.withdraw();
+        assert!(!trust.reads_anew());
+        trust.found(false);
+        trust.withdraw();
+        assert!(trust.reads_anew());
     }
 
     #[test]
