@@ -1,5 +1,4 @@
-"""A link deleted and created again from its file goes on where it was: nothing is repeated, nothing is skipped. A bridge made anew keeps its session
-from the Job that ends the former one's."""
+"""A link deleted and created again from its file goes on where it was, nothing repeated or skipped; a bridge made anew loses nothing either."""
 from harness import base, probe, toolbox
 from harness.errors import NotYet
 from harness.objects import pods_of, wait_condition, wait_verdict

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -337,6 +337,23 @@ impl KafkaCluster {
     /// A node's data folder.
     pub(crate) fn volume(&self, node: usize) -> PathBuf {
         self.nodes[node].dir.join("data")
+    }
+
+    /// A copy of a node's data folder. Only while the node is stopped.
+    pub(crate) fn copy_volume(&self, node: usize) -> PathBuf {
+        let copy = self.volume(node).with_file_name("copy");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&self.volume(node), &copy])
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "{}", copy.display());
+        copy
+    }
+
+    /// Puts a copy in the place of a node's data folder. Only while the node is stopped.
+    pub(crate) fn restore_volume(&self, node: usize, copy: &Path) {
+        fs::remove_dir_all(self.volume(node)).expect("remove");
+        fs::rename(copy, self.volume(node)).expect("rename");
     }
 
     /// SIGTERM: a controlled shutdown.

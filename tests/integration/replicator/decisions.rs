@@ -159,15 +159,8 @@ async fn a_source_restored_from_an_older_copy_stops() {
         )
         .await;
     }
-    let volume = world.source.volume(0);
-    let copy = volume.with_file_name("copy");
     world.source.stop(0).await;
-    let cp = std::process::Command::new("cp")
-        .arg("-a")
-        .args([&volume, &copy])
-        .status()
-        .unwrap();
-    assert!(cp.success());
+    let copy = world.source.copy_volume(0);
     world.source.start_node(0).await;
     for topic in [&diverged, &shorter] {
         write(
@@ -183,8 +176,7 @@ async fn a_source_restored_from_an_older_copy_stops() {
     }
     replicator.stop().await;
     world.source.stop(0).await;
-    std::fs::remove_dir_all(&volume).unwrap();
-    std::fs::rename(&copy, &volume).unwrap();
+    world.source.restore_volume(0, &copy);
     // Two starts: the log goes on in another leader epoch than the one that was read.
     world.source.start_node(0).await;
     world.source.stop(0).await;
@@ -229,23 +221,15 @@ async fn a_target_restored_from_an_older_copy_under_a_running_link_is_filled_aga
     for topic in [&idle, &moving] {
         replicator.until_stored(topic, 0, 60).await;
     }
-    let volume = world.target.volume(0);
-    let copy = volume.with_file_name("copy");
     world.target.stop(0).await;
-    let cp = std::process::Command::new("cp")
-        .arg("-a")
-        .args([&volume, &copy])
-        .status()
-        .unwrap();
-    assert!(cp.success());
+    let copy = world.target.copy_volume(0);
     world.target.start_node(0).await;
     for topic in [&idle, &moving] {
         write(&source, topic, &numbered(60, 100, 1)).await;
         replicator.until_stored(topic, 0, 100).await;
     }
     world.target.stop(0).await;
-    std::fs::remove_dir_all(&volume).unwrap();
-    std::fs::rename(&copy, &volume).unwrap();
+    world.target.restore_volume(0, &copy);
     write(&source, &moving, &numbered(100, 150, 1)).await;
     world.target.start_node(0).await;
     // What the link had in flight may come before what is carried again.
