@@ -1,7 +1,6 @@
 //! One context's API server: a client, and its answers as JSON with the server's own time.
 
 use std::error::Error;
-use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Request, StatusCode};
@@ -42,19 +41,19 @@ pub(super) type Pending = oneshot::Receiver<Result<Client, String>>;
 
 /// Begins to make a client. In a thread of its own that nobody must wait for: a credential plugin is a foreign program,
 /// and may hang.
-pub(super) fn connect(access: Access, context: &str, limit: Duration) -> Pending {
+pub(super) fn connect(access: Access, context: &str) -> Pending {
     let context = context.to_owned();
     let runtime = tokio::runtime::Handle::current();
     let (tell, told) = oneshot::channel();
     std::thread::spawn(move || {
-        let client = runtime.block_on(client(access, context, limit));
+        let client = runtime.block_on(client(access, context));
         // Nobody waits any more.
         let _ = tell.send(client);
     });
     told
 }
 
-async fn client(access: Access, context: String, limit: Duration) -> Result<Client, String> {
+async fn client(access: Access, context: String) -> Result<Client, String> {
     let mut config = match access {
         Access::InCluster => Config::incluster().map_err(|e| chain(&e))?,
         Access::Kubeconfig(kubeconfig) => {
@@ -67,7 +66,8 @@ async fn client(access: Access, context: String, limit: Duration) -> Result<Clie
                 .map_err(|e| chain(&e))?
         }
     };
-    config.connect_timeout = Some(limit);
+    // Each question has its deadline; a second one that ends with it would tell the same in other words.
+    config.connect_timeout = None;
     // What a busy server says is told, not waited out.
     config.default_retry = false;
     if let Some(exec) = &mut config.auth_info.exec {

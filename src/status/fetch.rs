@@ -117,9 +117,7 @@ impl Source {
             return Ok(client);
         }
         let name = &self.context.name;
-        let pending = self
-            .pending
-            .get_or_insert_with(|| connect(access, name, DEADLINE));
+        let pending = self.pending.get_or_insert_with(|| connect(access, name));
         let Ok(made) = timeout_at(deadline, pending).await else {
             let text = format!(
                 "no credentials within {} s: the credential plugin hangs",
@@ -147,6 +145,7 @@ impl Source {
             lists.iter_mut().for_each(Listed::blame_the_list);
         }
         let mut notes = notes(&lists);
+        keep_one_unreachable(&mut notes);
         let lost = notes.iter().any(|n| n.kind == NoteKind::Unreachable);
         if nothing && !notes.iter().any(|n| n.kind == NoteKind::NotInstalled) {
             let first = if notes.is_empty() {
@@ -303,6 +302,12 @@ fn notes(lists: &[Listed]) -> Vec<Note> {
         .into_iter()
         .map(|(note, kinds)| Note::new(note.kind, note.text.replace("{}", &kinds.join(", "))))
         .collect()
+}
+
+/// A server that is away is told once, also when the lists failed in different ways.
+fn keep_one_unreachable(notes: &mut Vec<Note>) {
+    let mut told = false;
+    notes.retain(|note| note.kind != NoteKind::Unreachable || !std::mem::replace(&mut told, true));
 }
 
 /// All of a list, in the version that this program was made for, or else in the one that is served.

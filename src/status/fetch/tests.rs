@@ -86,3 +86,25 @@ async fn more_objects_than_are_read_need_a_person_for_nobody_knows_how_the_rest_
         note.text
     );
 }
+
+#[test]
+fn a_server_that_went_away_between_two_lists_is_told_once() {
+    let lost = |kind, why: &str| Listed {
+        kind,
+        objects: Vec::new(),
+        at: None,
+        note: Some(shortfall(NoteKind::Unreachable, why.to_owned(), true)),
+    };
+    let forbidden = Listed {
+        note: Some(shortfall(NoteKind::Forbidden, "no permission".to_owned(), true)),
+        ..lost(Kind::BridgePipeline, "")
+    };
+    let mut notes = notes(&[
+        lost(Kind::EdgeCluster, "connection reset"),
+        forbidden,
+        lost(Kind::ReplicationLink, "connection refused"),
+    ]);
+    keep_one_unreachable(&mut notes);
+    let kinds: Vec<NoteKind> = notes.iter().map(|note| note.kind).collect();
+    assert_eq!(kinds, [NoteKind::Unreachable, NoteKind::Forbidden]);
+}
