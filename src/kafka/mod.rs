@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod error;
 pub mod offsets;
 pub mod positions;
+pub mod quiet;
 pub mod topic_id;
 pub mod wire;
 

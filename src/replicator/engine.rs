@@ -24,7 +24,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc as channel;
 
 use self::batch::Batching;
-use self::clients::{SourceContext, TargetContext};
+use self::clients::TargetContext;
 pub use self::meters::Meters;
 use self::pump::Pump;
 pub use self::refusal::Refusal;
@@ -34,6 +34,7 @@ use super::config::Tuning;
 use super::progress::Side;
 use super::tracker::Reached;
 use crate::kafka::connection::KafkaConnection;
+use crate::kafka::quiet::Quiet;
 
 /// How often a drain looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -163,7 +164,7 @@ impl Engine {
         meters: Meters,
     ) -> Result<Self, EngineError> {
         let consumer = clients::consumer_config(source, tuning, partitions)
-            .create_with_context(SourceContext)
+            .create_with_context(Quiet("source"))
             .map_err(EngineError::Source)?;
         let producer = clients::producer_config(target, tuning, batch_limit)
             .create_with_context(TargetContext::default())

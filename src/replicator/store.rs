@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::positions::{POSITIONS_TOPIC, Position, PositionKey, partition_for};
+use crate::kafka::quiet::Quiet;
 
 /// How long a position may wait to be written before the attempt counts as failed; a younger one follows anyway.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -16,19 +15,6 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// A producer for the positions topic alone: what waits for a slow data topic does not delay positions.
 pub(super) struct Store {
     producer: FutureProducer<Quiet>,
-}
-
-/// What is worth a line, the link says once.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", side = "positions", ?level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", side = "positions", %error, reason);
-    }
 }
 
 /// Why positions were not stored.
@@ -57,7 +43,7 @@ impl Store {
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("log_level", "0");
         config
-            .create_with_context(Quiet)
+            .create_with_context(Quiet("positions"))
             .map(|producer| Self { producer })
             .map_err(StoreError::NotStored)
     }

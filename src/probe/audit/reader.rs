@@ -17,6 +17,7 @@ use super::tally::{Clock, Record, Tally};
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::error::KafkaError;
 use crate::kafka::offsets::TopicPartition;
+use crate::kafka::quiet::Quiet;
 use crate::kafka::wire::{Admin, Isolation, MAX_CALL, OffsetSpec};
 use crate::probe::send::now_ns;
 
@@ -71,7 +72,7 @@ pub struct Reader {
     starts: BTreeMap<i32, Start>,
     admin: Admin,
     shared: Arc<Mutex<Shared>>,
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<BaseConsumer<Quiet>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     looked: Instant,
@@ -316,9 +317,9 @@ async fn find_starts(
     Ok(starts)
 }
 
-fn consumer(source: &Source, starts: &BTreeMap<i32, Start>) -> Result<BaseConsumer, AuditError> {
+fn consumer(source: &Source, starts: &BTreeMap<i32, Start>) -> Result<BaseConsumer<Quiet>, AuditError> {
     let failed = |e: ClientError| client_error(&source.topic, &e);
-    let consumer: BaseConsumer = source
+    let consumer: BaseConsumer<Quiet> = source
         .connection
         .client_config()
         // librdkafka wants a name although no group is joined and nothing is committed.
@@ -332,7 +333,7 @@ fn consumer(source: &Source, starts: &BTreeMap<i32, Start>) -> Result<BaseConsum
         .set("allow.auto.create.topics", "false")
         .set("check.crcs", "true")
         .set("queued.max.messages.kbytes", FETCH_AHEAD_KIB)
-        .create()
+        .create_with_context(Quiet("audit"))
         .map_err(failed)?;
     let mut list = TopicPartitionList::new();
     for (partition, start) in starts {
@@ -356,7 +357,7 @@ fn client_error(topic: &str, error: &ClientError) -> AuditError {
 }
 
 /// The thread: reads until it is stopped or cannot go on.
-fn read(consumer: &BaseConsumer, topic: &str, shared: &Mutex<Shared>, stop: &AtomicBool) {
+fn read(consumer: &BaseConsumer<Quiet>, topic: &str, shared: &Mutex<Shared>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let failure = match consumer.poll(POLL) {
             None => None,

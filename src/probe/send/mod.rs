@@ -296,7 +296,7 @@ impl Summary {
         line(
             "unheard",
             self.totals.unheard,
-            "acknowledged, but nobody had subscribed: is the bridge connected?",
+            "acknowledged, but nobody had subscribed: is the bridge connected, and do its subscriptions match?",
         );
         line("refused", self.totals.refused, &self.last_reason);
         line(

@@ -4,11 +4,11 @@ use std::sync::Mutex;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 use crate::kafka::connection::KafkaConnection;
+use crate::kafka::quiet::Quiet;
 use crate::replicator::config::Tuning;
 
 /// Least bytes that one partition may have waiting on either side, however many partitions share the budget.
@@ -17,6 +17,8 @@ const LEAST_PARTITION_BYTES: u64 = 256 << 10;
 const RECORD_OVERHEAD_BYTES: u64 = 256;
 /// Largest batch, and how much of a topic's limit a batch may use: framing and headers need the rest.
 const LARGEST_BATCH_BYTES: u64 = 1_000_000;
+/// What the producer's client says.
+const TARGET: Quiet = Quiet("target");
 
 /// One partition's share of a budget of bytes.
 #[must_use]
@@ -99,26 +101,6 @@ pub(super) fn producer_config(target: &KafkaConnection, tuning: &Tuning, batch_l
     config
 }
 
-/// librdkafka repeats itself at every attempt to reconnect: what is worth a line, the link says once.
-fn trace_log(side: &str, level: RDKafkaLogLevel, facility: &str, message: &str) {
-    tracing::debug!(target: "librdkafka", side, ?level, facility, message);
-}
-
-/// Callbacks of the consumer.
-pub(super) struct SourceContext;
-
-impl ClientContext for SourceContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_log("source", level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", side = "source", %error, reason);
-    }
-}
-
-impl ConsumerContext for SourceContext {}
-
 /// Which record a delivery report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
@@ -148,11 +130,11 @@ impl TargetContext {
 
 impl ClientContext for TargetContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace_log("target", level, facility, message);
+        TARGET.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", side = "target", %error, reason);
+        TARGET.error(error, reason);
     }
 }
 
@@ -190,7 +172,7 @@ mod tests {
         for partitions in [0, 1, 8, 1000, 100_000] {
             let config = consumer_config(&connection, &Tuning::default(), partitions);
             config
-                .create_with_context::<_, rdkafka::consumer::BaseConsumer<_>>(SourceContext)
+                .create_with_context::<_, rdkafka::consumer::BaseConsumer<_>>(Quiet("source"))
                 .unwrap();
         }
         for limit in [100, 1_048_588, u64::MAX] {

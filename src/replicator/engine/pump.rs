@@ -15,11 +15,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::Batching;
-use super::clients::{Delivery, SourceContext, TargetContext, Token, partition_share};
+use super::clients::{Delivery, TargetContext, Token, partition_share};
 use super::epoch;
 use super::meters::{Meters, now};
 use super::slot::Slot;
 use super::{Command, Event, Follow, Link};
+use crate::kafka::quiet::Quiet;
 use crate::replicator::tracker::Sent;
 
 /// Records taken from one partition before the next has its turn.
@@ -39,7 +40,7 @@ const AWAIT_ROOM: Duration = Duration::from_millis(2);
 
 /// The moving part of a session; lives on its own thread.
 pub(super) struct Pump {
-    consumer: Arc<BaseConsumer<SourceContext>>,
+    consumer: Arc<BaseConsumer<Quiet>>,
     producer: BaseProducer<TargetContext>,
     link: Link,
     produce_budget: u64,
@@ -57,7 +58,7 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(
-        consumer: BaseConsumer<SourceContext>,
+        consumer: BaseConsumer<Quiet>,
         producer: BaseProducer<TargetContext>,
         link: Link,
         produce_budget: u64,

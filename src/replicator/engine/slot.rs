@@ -8,17 +8,17 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::batch::{Batch, Batching};
-use super::clients::SourceContext;
 use super::refusal::Refusal;
 use super::signs::Signs;
 use super::wake::Wake;
 use super::{Event, Follow, Link, SlotState};
+use crate::kafka::quiet::Quiet;
 use crate::replicator::tracker::{Sent, Tracker};
 
 /// A followed partition.
 pub(super) struct Slot {
     pub(super) follow: Follow,
-    pub(super) queue: PartitionQueue<SourceContext>,
+    pub(super) queue: PartitionQueue<Quiet>,
     pub(super) tracker: Tracker,
     /// What was handed to the producer since nothing was in flight.
     batch: Batch,
@@ -35,12 +35,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(
-        follow: Follow,
-        mut queue: PartitionQueue<SourceContext>,
-        wake: &Wake,
-        signs: &Signs,
-    ) -> Self {
+    pub(super) fn new(follow: Follow, mut queue: PartitionQueue<Quiet>, wake: &Wake, signs: &Signs) -> Self {
         // What was queued before the callback is in place raises no call.
         let ready = Arc::new(AtomicBool::new(true));
         let (flag, wake, signs) = (Arc::clone(&ready), wake.clone(), signs.clone());
