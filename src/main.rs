@@ -140,7 +140,7 @@ fn main() -> ExitCode {
         Err(e) => {
             #[allow(clippy::print_stderr)] // the one message of a failed command, for people and scripts
             {
-                eprintln!("tributary: {}", chain(e.as_ref()));
+                eprintln!("tributary: {}", printable(&chain(e.as_ref())));
             }
             EXIT_FAILED.into()
         }
@@ -155,6 +155,12 @@ fn usage(e: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => EXIT_USAGE.into(),
     }
+}
+
+/// A message may quote a file or an argument: it must not move the cursor.
+fn printable(message: &str) -> String {
+    let keeps = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    message.chars().map(|c| if keeps(c) { c } else { ' ' }).collect()
 }
 
 /// One line: the error and what caused it, without repeating a cause that the text above it already names.
@@ -195,6 +201,14 @@ mod tests {
             let words: Vec<_> = words[1..].iter().map(|w| w.to_string_lossy()).collect();
             assert_eq!(words.join(" "), meant, "{given}");
         }
+    }
+
+    #[test]
+    fn a_message_cannot_write_to_the_terminal() {
+        assert_eq!(
+            printable("no context evil\x1b[2J\x07\nKöln"),
+            "no context evil [2J \nKöln"
+        );
     }
 
     #[derive(Debug, thiserror::Error)]

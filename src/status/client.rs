@@ -102,11 +102,16 @@ pub(super) async fn get(client: &Client, path: &str) -> Result<Reply, Failure> {
     }
     match json {
         Ok(body) if body.is_object() => Ok(Reply { body, at }),
-        _ => Err(down(format!(
-            "what answers is no Kubernetes API server: it said {:?}",
-            beginning(&bytes)
-        ))),
+        _ => Err(stranger(&bytes)),
     }
+}
+
+/// What answers speaks another language: a login page, another program behind the same address.
+pub(super) fn stranger(said: &[u8]) -> Failure {
+    Failure::Down(format!(
+        "what answers is no Kubernetes API server: it said {:?}",
+        beginning(said)
+    ))
 }
 
 /// Whether an answer means that what was asked for is not there.
@@ -131,6 +136,11 @@ fn told(error: &kube::Error) -> String {
         }
         kube::Error::Auth(AuthError::AuthExecStart(why)) => {
             format!("the credential plugin cannot be started: {why}")
+        }
+        // Its address may hold a password.
+        kube::Error::ProxyProtocolUnsupported { .. } => {
+            "the proxy's address must begin with http://, https:// or socks5://: see proxy-url in the kubeconfig, or HTTPS_PROXY"
+                .to_owned()
         }
         kube::Error::Service(inner) => chain(&**inner),
         other => chain(other),

@@ -70,7 +70,7 @@ const CONDITIONS: [(&str, &str, &str); 10] = [
 ];
 
 /// The book's runbooks: file, title, the names that lead there.
-const RUNBOOKS: [(&str, &str, &[&str]); 12] = [
+const RUNBOOKS: [(&str, &str, &[&str]); 14] = [
     (
         "volume-refused.md",
         "A broker refuses its volume",
@@ -98,7 +98,13 @@ const RUNBOOKS: [(&str, &str, &[&str]); 12] = [
         &["SessionLost", "BrokerDroppedMessages"],
     ),
     ("roll-waits.md", "A roll waits", &["RollWaiting"]),
-    ("topics-differ.md", "Topics differ", &["TopicsDiffer"]),
+    (
+        "topics-differ.md",
+        "Topics differ",
+        &["TopicsDiffer", "TopicsSynced"],
+    ),
+    ("data-lost.md", "Data is lost", &["Lossless"]),
+    ("not-ready.md", "An object is not Ready", &["Ready"]),
     (
         "link-refuses.md",
         "A link, or a topic of it, is refused",
@@ -108,6 +114,8 @@ const RUNBOOKS: [(&str, &str, &[&str]); 12] = [
         "kafka-unhealthy.md",
         "Kafka is unhealthy",
         &[
+            "QuorumHealthy",
+            "PartitionsHealthy",
             "QuorumLost",
             "PartitionsOffline",
             "UnderReplicated",
@@ -393,7 +401,7 @@ mod tests {
             let page = RUNBOOKS.iter().find(|(file, ..)| line.contains(file));
             let words = line.split('`').map(|w| w.split('=').next().unwrap_or_default());
             // Of several pages, or told by `explain` as a word of a list.
-            let elsewhere = ["Lossless", "Ready", "TopicRefused", "PositionsUnusable"];
+            let elsewhere = ["Lossless", "TopicRefused", "PositionsUnusable"];
             for word in words.filter(|w| !elsewhere.contains(w) && names().any(|known| known == *w)) {
                 let leads = page.is_some_and(|page| page.2.contains(&word));
                 assert!(leads, "{word} is in the book's index: {line}");

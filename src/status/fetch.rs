@@ -9,7 +9,7 @@ use kube::Client;
 use tokio::time::{Instant, timeout_at};
 
 use super::cache::{Cache, Snapshot};
-use super::client::{Failure, Pending, Reply, connect, get, is_missing};
+use super::client::{Failure, Pending, Reply, connect, get, is_missing, stranger};
 use super::context::{Access, Context};
 use super::model::Answer;
 use super::note::{Note, NoteKind};
@@ -120,7 +120,7 @@ impl Source {
         let pending = self.pending.get_or_insert_with(|| connect(access, name));
         let Ok(made) = timeout_at(deadline, pending).await else {
             let text = format!(
-                "no credentials within {} s: the credential plugin hangs",
+                "no credentials within {} s: the credential plugin hangs, or a file that the kubeconfig names",
                 DEADLINE.as_secs()
             );
             return Err(Note::new(NoteKind::Unreachable, text));
@@ -364,7 +364,7 @@ async fn pages(
     let mut token = String::new();
     loop {
         let page = get_by(deadline, client, &format!("{path}?limit={PAGE}{token}")).await;
-        let Reply { body, at } = match page {
+        let Reply { body, at } = match page.and_then(|reply| of_kind("List", reply)) {
             Ok(reply) => reply,
             Err(failure) if token.is_empty() => return Err(failure),
             Err(failure) => return Ok(broken_off(listed, failure)),
@@ -374,8 +374,10 @@ async fn pages(
         listed
             .objects
             .extend(items.iter().filter_map(|item| Object::read(Some(kind), item)));
-        let Some(next) = next_page(&body) else {
-            return Ok(listed);
+        let next = match next_page(&body) {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(listed),
+            Err(failure) => return Ok(broken_off(listed, failure)),
         };
         if listed.objects.len() >= MAX_OBJECTS {
             let text = format!("only the first {MAX_OBJECTS} {{}} are shown, there are more: try -n");
@@ -386,15 +388,32 @@ async fn pages(
     }
 }
 
+/// An answer whose `kind` ends in this word. Any other object, of a login page perhaps, must not pass for a list without
+/// items: nothing there would need a person.
+fn of_kind(word: &str, reply: Reply) -> Result<Reply, Failure> {
+    let kind = reply.body["kind"].as_str().unwrap_or_default();
+    if kind.ends_with(word) {
+        return Ok(reply);
+    }
+    Err(stranger(reply.body.to_string().as_bytes()))
+}
+
 /// Where a list goes on. The token is URL-safe base64; anything else would change the question.
-fn next_page(body: &serde_json::Value) -> Option<&str> {
+fn next_page(body: &serde_json::Value) -> Result<Option<&str>, Failure> {
     let word = |token: &str| {
         token
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b))
     };
-    let token = body["metadata"]["continue"].as_str();
-    token.filter(|token| !token.is_empty() && word(token))
+    match body["metadata"]["continue"]
+        .as_str()
+        .filter(|token| !token.is_empty())
+    {
+        Some(token) if !word(token) => Err(Failure::Down(
+            "the API server's word for where the list goes on cannot be sent back".to_owned(),
+        )),
+        token => Ok(token),
+    }
 }
 
 /// The version that this program was made for is not served: which one is?
@@ -405,7 +424,8 @@ async fn other_version(
     deadline: Instant,
 ) -> Result<Listed, Failure> {
     let missing = |what: String| Failure::Refused(404, what);
-    let group = match get_by(deadline, client, &format!("/apis/{}", api::GROUP)).await {
+    let group = get_by(deadline, client, &format!("/apis/{}", api::GROUP)).await;
+    let group = match group.and_then(|reply| of_kind("APIGroup", reply)) {
         Ok(reply) => reply.body,
         Err(failure) if is_missing(&failure) => {
             return Err(missing(format!(

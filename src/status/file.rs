@@ -26,7 +26,8 @@ pub(super) fn read(path: &Path, namespace: Option<&str>) -> Result<Answer, Statu
     let text = text(path).map_err(|e| bad(e.to_string()))?;
     let (objects, skipped) = objects(&text).map_err(bad)?;
     let newest = objects.iter().filter_map(Object::observed_at).max();
-    let now = newest.unwrap_or_else(Timestamp::now);
+    // What claims to be of the future must not make all others old.
+    let now = newest.map_or_else(Timestamp::now, |newest| newest.min(Timestamp::now()));
     let skipped = match skipped {
         0 => String::new(),
         n => format!("; {n} objects of other kinds are left out"),
@@ -57,6 +58,9 @@ fn objects(text: &str) -> Result<(Vec<Object>, usize), String> {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(json) if text.trim_start().starts_with(['{', '[']) => return Err(json.to_string()),
+        Err(_) if documents(text) > 1 => {
+            return Err("it holds several YAML documents; one list is wanted".to_owned());
+        }
         Err(_) => serde_yaml::from_str(text).map_err(|e| e.to_string())?,
     };
     let all = match (&value["items"], &value) {
@@ -67,6 +71,13 @@ fn objects(text: &str) -> Result<(Vec<Object>, usize), String> {
     let ours: Vec<Object> = all.iter().filter_map(|item| Object::read(None, item)).collect();
     let skipped = all.len() - ours.len();
     Ok((ours, skipped))
+}
+
+/// How many YAML documents there are, empty ones aside.
+fn documents(text: &str) -> usize {
+    let separated = format!("\n{text}");
+    let parts = separated.split("\n---").map(str::trim);
+    parts.filter(|part| !part.is_empty()).count()
 }
 
 #[cfg(test)]
@@ -90,5 +101,7 @@ mod tests {
         for text in ["", "[1]", "{", "just words"] {
             assert!(objects(text).is_err(), "{text:?}");
         }
+        let two = objects("---\nkind: A\n---\nkind: B\n").unwrap_err();
+        assert_eq!(two, "it holds several YAML documents; one list is wanted");
     }
 }

@@ -63,7 +63,7 @@ pub struct Item {
     pub observed_at: Option<Timestamp>,
     /// Whether they are too old to be believed, or were never read.
     pub stale: bool,
-    /// Their age, in seconds.
+    /// Their age, in seconds; negative when they claim to come from the future by more than clocks may differ.
     pub age_seconds: Option<i64>,
     /// EdgeCluster: running of wanted brokers, such as `3/3`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +73,9 @@ pub struct Item {
     pub behind: Option<Behind>,
     /// Conditions that say that something is wrong or under way, worst first.
     pub conditions: Vec<Told>,
+    /// Conditions of a newer operator that are not True; what they mean is not known here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_conditions: Vec<Told>,
     /// The object is being deleted.
     pub being_deleted: bool,
     /// The spec was changed and the status does not speak of it yet.
@@ -97,8 +100,8 @@ impl Item {
         };
         let known = reported.as_deref().and_then(known_verdict);
         let observed_at = object.observed_at();
-        let age = observed_at.map(|at| now.duration_since(at).as_secs().max(0));
-        let stale = age.is_none_or(|age| age > STALE_AFTER_SECONDS);
+        let age = observed_at.map(|at| age(at, now));
+        let stale = !age.is_some_and(|age| (0..=STALE_AFTER_SECONDS).contains(&age));
         let verdict = if stale {
             Verdict::Unknown.as_str().to_owned()
         } else {
@@ -118,6 +121,7 @@ impl Item {
             age_seconds: age,
             brokers: object.ready_brokers().map(str::to_owned),
             conditions: worth_telling(&told),
+            unknown_conditions: not_known(&told),
             being_deleted: object.is_being_deleted(),
             spec_not_seen: object.is_behind_its_spec(),
             needs_person: false,
@@ -140,8 +144,13 @@ impl Item {
                 self.why.push("no status: does the operator run?".to_owned());
             }
         } else {
-            if self.stale {
+            if self.age_seconds.is_some_and(|age| age < 0) {
+                self.why
+                    .push("its status is of the future: are the clocks right?".to_owned());
+            } else if self.stale {
                 self.why.push("stale: does the operator run?".to_owned());
+            } else if lives > STALE_AFTER_SECONDS && find(told, condition::READY).is_none() {
+                self.why.push("no condition Ready".to_owned());
             }
             self.why.extend(person::reasons(&person::Facts {
                 kind: object.kind,
@@ -194,6 +203,17 @@ impl Item {
     /// 0 is worst.
     pub(super) const fn rank(&self) -> u8 {
         self.rank
+    }
+}
+
+/// A status may be read a little before it was written: clocks differ. More than a status may be old, and its time says
+/// nothing; the age is negative then.
+fn age(observed_at: Timestamp, now: Timestamp) -> i64 {
+    let age = now.duration_since(observed_at).as_secs();
+    if age < -STALE_AFTER_SECONDS {
+        age
+    } else {
+        age.max(0)
     }
 }
 
@@ -289,12 +309,17 @@ fn behind(object: &Object, verdict: Option<Verdict>, stale: bool) -> Option<Behi
     (behind.offsets.is_some() || behind.in_flight.is_some()).then_some(behind)
 }
 
+/// What a newer operator has to say: which of its statuses is the bad one is not known here, but True mostly is not.
+fn not_known(told: &[Told]) -> Vec<Told> {
+    let strange = |c: &&Told| c.status != "True" && !explain::knows_condition(&c.type_);
+    told.iter().filter(strange).cloned().collect()
+}
+
 /// The conditions that say that something is wrong or under way, each cause once.
 fn worth_telling(told: &[Told]) -> Vec<Told> {
     let abnormal = [condition::STALLED, condition::RECONCILING];
     let wrong = |c: &&Told| {
         if !explain::knows_condition(&c.type_) {
-            // A newer operator's: which of its statuses is the bad one is not known here.
             false
         } else if abnormal.contains(&c.type_.as_str()) {
             c.status == "True"

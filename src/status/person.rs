@@ -67,7 +67,11 @@ pub(super) fn reasons(facts: &Facts<'_>) -> Vec<String> {
     if let Some(told) = facts.condition(condition::LOSSLESS).filter(|c| loss(c)) {
         why.push(format!("Lossless={}: {}", told.status, told.reason));
     }
-    if let Some(told) = facts.stands(condition::TOPICS_SYNCED, "False") {
+    let progresses = |c: &&Told| c.reason == Reason::Progressing.as_str();
+    if let Some(told) = facts
+        .stands(condition::TOPICS_SYNCED, "False")
+        .filter(|c| !progresses(c))
+    {
         why.push(format!("TopicsSynced=False: {}", told.reason));
     }
     if why.is_empty() {
@@ -103,14 +107,18 @@ fn lasting<'a>(facts: &'a Facts<'_>) -> Option<&'a Told> {
         // Sites are often offline; the source keeps what waits.
         Kind::ReplicationLink => return None,
     }
-    [condition::QUORUM_HEALTHY, condition::PARTITIONS_HEALTHY]
-        .iter()
-        .find_map(|type_| facts.lasting(type_))
-        .or_else(|| {
-            facts
-                .lasting(condition::UP_TO_DATE)
-                .filter(|c| c.reason == Reason::RollWaiting.as_str())
-        })
+    [
+        condition::QUORUM_HEALTHY,
+        condition::PARTITIONS_HEALTHY,
+        condition::TOPICS_SYNCED,
+    ]
+    .iter()
+    .find_map(|type_| facts.lasting(type_))
+    .or_else(|| {
+        facts
+            .lasting(condition::UP_TO_DATE)
+            .filter(|c| c.reason == Reason::RollWaiting.as_str())
+    })
 }
 
 #[cfg(test)]
@@ -205,6 +213,9 @@ mod tests {
             ("UpToDate", "False", "RollWaiting", 11, true),
             ("UpToDate", "False", "Progressing", 11, false),
             ("TopicsSynced", "False", "TopicsDiffer", 0, true),
+            ("TopicsSynced", "False", "TopicRefused", 0, true),
+            ("TopicsSynced", "False", "Progressing", 9, false),
+            ("TopicsSynced", "False", "Progressing", 11, true),
         ] {
             let why = why(Kind::EdgeCluster, None, &[told(type_, status, reason, minutes)]);
             assert_eq!(!why.is_empty(), needs, "{type_}={status} {reason} {minutes} min");

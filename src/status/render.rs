@@ -72,7 +72,7 @@ pub(super) fn cut(line: &str, look: Look) -> String {
 
 /// Cut to a width, with an ellipsis where there is room for one.
 fn shortened(text: &str, width: usize, look: Look) -> Cow<'_, str> {
-    let tail = if width > look.ellipsis().len() {
+    let tail = if width > measure_text_width(look.ellipsis()) {
         look.ellipsis()
     } else {
         ""
@@ -197,18 +197,23 @@ fn wrapped(text: &str, indent: usize, lines: usize, look: Look) -> Vec<String> {
         return vec![text.to_owned()];
     };
     let mut pieces: Vec<String> = vec![String::new()];
+    let mut used = 0;
     for word in text.split_whitespace() {
+        let width = measure_text_width(word);
+        if used > 0 && used + 1 + width > room && pieces.len() < lines {
+            pieces.push(String::new());
+            used = 0;
+        }
         let last = pieces.len() - 1;
-        let used = measure_text_width(&pieces[last]);
-        let fits = used + 1 + measure_text_width(word) <= room;
-        // The last line takes the rest, and is cut.
-        if used == 0 || fits || pieces.len() == lines {
-            if used > 0 {
-                pieces[last].push(' ');
-            }
-            pieces[last].push_str(word);
-        } else {
-            pieces.push(word.to_owned());
+        if used > 0 {
+            pieces[last].push(' ');
+            used += 1;
+        }
+        pieces[last].push_str(word);
+        used += width;
+        // The last line takes the rest, and is cut: nothing behind its end is seen.
+        if used > room && pieces.len() == lines {
+            break;
         }
     }
     pieces

@@ -189,7 +189,8 @@ impl Drawing {
             alarm: item.needs_person,
             verdict: self.look.plain(&verdict).into_owned(),
             ink,
-            behind: [Detail::All, Detail::NoBytes, Detail::Bare].map(|detail| behind(item, detail)),
+            behind: [Detail::All, Detail::NoBytes, Detail::Bare]
+                .map(|detail| self.look.plain(&behind(item, detail)).into_owned()),
             since: since.map(short_span).unwrap_or_default(),
         })));
         let lines = if item.needs_person {
@@ -221,6 +222,12 @@ fn remarks(item: &Item) -> Vec<String> {
         let verdict = item.reported_verdict.as_deref().unwrap_or_default();
         remarks.push(format!(
             "verdict {verdict} is not known to this version of tributary: a newer operator wrote it"
+        ));
+    }
+    for told in &item.unknown_conditions {
+        remarks.push(format!(
+            "condition {}={} is not known to this version of tributary",
+            told.type_, told.status
         ));
     }
     if item.spec_not_seen {
@@ -260,7 +267,13 @@ fn verdict(item: &Item) -> (String, Ink) {
                 })
                 .to_owned()
             },
-            |age| format!("stale, {}", short_span(age)),
+            |age| {
+                if age < 0 {
+                    format!("{} ahead", short_span(-age))
+                } else {
+                    format!("stale, {}", short_span(age))
+                }
+            },
         );
         let ink = if item.needs_person { Ink::Bad } else { Ink::Warn };
         return (format!("{} ({age})", item.verdict), ink);

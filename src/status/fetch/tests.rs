@@ -14,6 +14,10 @@ enum Later {
     Silent,
     Gone,
     Endless,
+    /// It says where the list goes on in words that no API server uses.
+    Elsewhere,
+    /// It was never an API server.
+    Login,
 }
 
 fn page(from: usize, next: Option<&str>) -> String {
@@ -23,12 +27,14 @@ fn page(from: usize, next: Option<&str>) -> String {
             json!({"apiVersion": "tributary.dev/v1alpha1", "kind": "ReplicationLink", "metadata": metadata})
         })
         .collect();
-    json!({"metadata": {"continue": next}, "items": items}).to_string()
+    json!({"kind": "ReplicationLinkList", "metadata": {"continue": next}, "items": items}).to_string()
 }
 
 async fn answer(uri: Uri, later: Later) -> Result<(StatusCode, String), Infallible> {
     let first = !uri.query().unwrap_or_default().contains("continue=");
     Ok(match later {
+        Later::Login => (StatusCode::OK, json!({"login": "please"}).to_string()),
+        Later::Elsewhere => (StatusCode::OK, page(0, Some("a&limit=1"))),
         _ if first => (StatusCode::OK, page(0, Some("next"))),
         Later::Silent => std::future::pending().await,
         Later::Gone => (StatusCode::GONE, json!({"message": "too old"}).to_string()),
@@ -37,6 +43,11 @@ async fn answer(uri: Uri, later: Later) -> Result<(StatusCode, String), Infallib
 }
 
 async fn listed(later: Later, deadline: Duration) -> Listed {
+    let listed = asked(later, deadline).await;
+    listed.unwrap_or_else(|failure| panic!("{failure:?}"))
+}
+
+async fn asked(later: Later, deadline: Duration) -> Result<Listed, Failure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().fallback(move |uri: Uri| answer(uri, later));
@@ -46,7 +57,7 @@ async fn listed(later: Later, deadline: Duration) -> Listed {
     let deadline = Instant::now() + deadline;
     let listed = any_version(&client, Kind::ReplicationLink, None, deadline).await;
     server.abort();
-    listed.unwrap_or_else(|failure| panic!("{failure:?}"))
+    listed
 }
 
 fn note(listed: Listed) -> Note {
@@ -59,6 +70,7 @@ async fn pages_that_came_are_kept_when_a_later_one_does_not() {
     for (later, why) in [
         (Later::Silent, "no answer within 5 s"),
         (Later::Gone, "answered 410: too old"),
+        (Later::Elsewhere, "cannot be sent back"),
     ] {
         let listed = listed(later, Duration::from_secs(2)).await;
         assert_eq!(listed.objects.len(), PAGE);
@@ -84,6 +96,18 @@ async fn more_objects_than_are_read_need_a_person_for_nobody_knows_how_the_rest_
             .contains("only the first 5000 replicationlinks are shown"),
         "{}",
         note.text
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_list_is_not_an_empty_fleet() {
+    let failure = asked(Later::Login, Duration::from_secs(60)).await.err();
+    let Some(Failure::Down(why)) = failure else {
+        panic!("{failure:?}");
+    };
+    assert!(
+        why.contains("no Kubernetes API server") && why.contains("please"),
+        "{why}"
     );
 }
 

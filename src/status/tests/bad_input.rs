@@ -197,17 +197,61 @@ fn of_a_list_that_is_cut_off_nobody_says_that_no_one_is_needed() {
 }
 
 #[test]
-fn a_message_cannot_write_to_the_terminal() {
-    let evil = Make::link("factory", "to-eu", "munich").condition(
-        "Stalled",
-        "True",
-        "Evil\x1b]0;title\x07",
-        "a\x1b[2J\x1b[Hb\r\nc\u{202e}d",
-        60,
-    );
-    let text = draw(&[answer("a", vec![evil])], WIDE);
-    let wild = text
-        .chars()
-        .find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
-    assert_eq!(wild, None, "{text:?}");
+fn nothing_in_an_object_can_write_to_the_terminal() {
+    let evil = "x\x1b]0;title\x07\x1b[2J\x1b[H\r\nFAKE\u{202e}";
+    let link = || Make::link("factory", "to-eu", "munich").condition("Stalled", "True", "Gone", "gone", 60);
+    let strange = || {
+        let condition = json!({"type": evil, "status": evil, "reason": evil, "message": evil});
+        Make::link("factory", "to-eu", "munich").set("/status/conditions", json!([condition]))
+    };
+    let objects = [
+        link()
+            .set("/status/conditions/0/reason", json!(evil))
+            .set("/status/conditions/0/message", json!(evil)),
+        link().set("/metadata/name", json!(evil)),
+        link().set("/metadata/namespace", json!(evil)),
+        link().set("/spec/source/clusterRef/name", json!(evil)),
+        link().set("/status/verdict", json!(evil)),
+        strange(),
+        Make::cluster("factory", "munich", 1).set("/status/readyBrokers", json!(evil)),
+    ];
+    for (i, object) in objects.into_iter().enumerate() {
+        let text = draw(&[answer("a", vec![object])], WIDE);
+        let wild = text
+            .chars()
+            .find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+        assert_eq!(wild, None, "{i}: {text:?}");
+        assert!(!text.contains("\nFAKE"), "{i}: {text}");
+    }
+}
+
+#[test]
+fn a_status_of_the_future_is_not_believed() {
+    for (ahead, believed) in [(STALE_AFTER_SECONDS, true), (STALE_AFTER_SECONDS + 1, false)] {
+        let made = || Make::link("factory", "to-eu", "munich").set("/status/observedAt", json!(ago(-ahead)));
+        let read = item(made());
+        assert_eq!((read.stale, read.needs_person), (!believed, !believed), "{ahead}");
+        let text = draw(&[answer("a", vec![made()])], WIDE);
+        assert_eq!(text.contains("Unknown (3 min ahead)"), !believed, "{text}");
+    }
+}
+
+#[test]
+fn a_condition_of_a_newer_operator_is_told_when_it_is_not_true() {
+    let made = |status: &str| {
+        Make::link("factory", "to-eu", "munich").condition("Encrypted", status, "KeyLeaked", "leaked", 60)
+    };
+    let told = "condition Encrypted=False is not known to this version";
+    assert!(draw(&[answer("a", vec![made("False")])], WIDE).contains(told));
+    assert!(!draw(&[answer("a", vec![made("True")])], WIDE).contains("Encrypted"));
+}
+
+#[test]
+fn a_status_without_the_condition_ready_needs_a_person_unless_the_object_is_new() {
+    for (age, needs) in [(60, false), (600, true)] {
+        let made = Make::cluster("factory", "munich", 1)
+            .set("/metadata/creationTimestamp", json!(ago(age)))
+            .set("/status/conditions", json!([]));
+        assert_eq!(item(made).needs_person, needs, "{age} s");
+    }
 }

@@ -1,12 +1,17 @@
 //! What a person sees when a context does not answer, or is none.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Person, factory, notes};
 use crate::harness::apiserver::{ApiServer, shared};
 use crate::harness::fake_server::{Behaviour, FakeServer};
 use crate::harness::ports::free_port;
+use crate::harness::said::Said;
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_told_beside_those_that_do() {
@@ -84,6 +89,67 @@ async fn what_is_no_api_server_is_told_as_that() {
         .expect(1)
         .shows("what answers is no Kubernetes API server")
         .shows("<html>Login</html>");
+}
+
+/// A proxy that opens one tunnel after the other, for whoever asks with CONNECT.
+async fn tunnels(listener: TcpListener) {
+    loop {
+        let (mut client, _) = listener.accept().await.expect("accept");
+        crate::harness::spawn(async move {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") {
+                client.read_exact(&mut byte).await.expect("a request");
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).expect("text");
+            let wanted = head.strip_prefix("CONNECT ").expect("a tunnel is asked for");
+            let address = wanted.split(' ').next().expect("an address");
+            let mut server = TcpStream::connect(address).await.expect("the server");
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
+            // Either side may end it.
+            let _ = copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_kubeconfig_is_used_and_the_one_of_the_environment_unless_told_otherwise() {
+    let server = shared().await;
+    let namespace = server.namespace("status-proxy").await;
+    factory(&server.admin(), &namespace).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    crate::harness::spawn(tunnels(listener));
+    let (url, ca) = server.address();
+    let user = json!({"token": server.admin_token()});
+    let person = Person::new()
+        .entry(
+            "behind",
+            &json!({"server": url, "certificate-authority": &ca, "proxy-url": proxy}),
+            &user,
+            "default",
+        )
+        .entry(
+            "strange",
+            &json!({"server": url, "certificate-authority": &ca, "proxy-url": "ftp://me:geheim@127.0.0.1"}),
+            &user,
+            "default",
+        )
+        .context("direct", server, server.admin_token(), "default");
+    let asks = |context: &str| format!("--context {context} -n {namespace}");
+    person.asks(&asks("behind")).await.expect(0).shows("link to-eu");
+    let said = person.asks(&asks("strange")).await.expect(1);
+    said.shows("must begin with http://, https:// or socks5://");
+    assert!(!said.out.contains("geheim"), "{said:?}");
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    for (no_proxy, status) in [("", 1), ("127.0.0.1", 0)] {
+        let binary = Path::new(env!("CARGO_BIN_EXE_tributary"));
+        let mut command = person.program(binary, &format!("status {}", asks("direct")));
+        command.env("HTTPS_PROXY", &nowhere).env("NO_PROXY", no_proxy);
+        let run = move || command.output().expect("the program starts");
+        let said: Said = tokio::task::spawn_blocking(run).await.expect("no panic").into();
+        said.expect(status);
+    }
 }
 
 #[tokio::test]
