@@ -137,7 +137,7 @@ class Fleet:
     def how_to(self) -> str:
         """What somebody does who has the fleet before him; docs/src/gitops-trial.md goes on from here."""
         kubectl = " ".join(self.hub.argv)
-        factories = "\n".join(f"  {name:8} kubectl --kubeconfig {site.kube.kubeconfig} get ec,bp,rl -A" for name, site in self.factories.items())
+        factories = "\n".join(f"  {name:8} {' '.join(site.kube.argv)} get ec,bp,rl -A" for name, site in self.factories.items())
         return f"""
 A region and two factories, rolled out by Argo CD from a Git repository.
   Git      {self.repository.clone}   (edit, commit, git push; then manifests/argocd/promote)
