@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use console::Term;
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::{Signal as Number, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -37,12 +38,19 @@ pub(super) async fn watch(
     }
     let mut ends = Ends::new()?;
     let mut resized = signal(SignalKind::window_change()).map_err(StatusError::Signals)?;
+    let suspend = SignalKind::from_raw(Number::TSTP.as_raw());
+    let mut suspended = signal(suspend).map_err(StatusError::Signals)?;
     let mut second = tokio::time::interval(REDRAW);
-    let screen = Screen::enter()?;
+    let mut screen = Screen::enter()?;
     loop {
         tokio::select! {
             () = ends.come() => break,
             Some((index, answer)) = told.recv() => answers[index] = (answer, Instant::now()),
+            _ = suspended.recv() => {
+                drop(screen);
+                stop()?;
+                screen = Screen::enter()?;
+            }
             _ = resized.recv() => {}
             _ = second.tick() => {}
         }
@@ -127,6 +135,11 @@ fn frame(lines: &[String], rows: usize, look: Look) -> String {
         "\x1b[?2026h\x1b[H{}\x1b[K\x1b[J\x1b[?2026l",
         shown.join("\x1b[K\r\n")
     )
+}
+
+/// Ctrl-Z, once the terminal is as the shell wants it; returns when somebody says `fg`.
+fn stop() -> Result<(), StatusError> {
+    kill_process(getpid(), Number::STOP).map_err(|e| StatusError::Signals(e.into()))
 }
 
 /// The terminal's second screen, without a cursor; dropped, the first one is back as it was.
