@@ -7,12 +7,13 @@ use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use kube::client::{AuthError, Body};
-use kube::config::{ExecInteractiveMode, KubeConfigOptions};
+use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::context::Access;
+use super::proxy;
 
 /// An answer that is larger is not read: a page of 500 objects has a few MiB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -56,15 +57,7 @@ pub(super) fn connect(access: Access, context: &str) -> Pending {
 async fn client(access: Access, context: String) -> Result<Client, String> {
     let mut config = match access {
         Access::InCluster => Config::incluster().map_err(|e| chain(&e))?,
-        Access::Kubeconfig(kubeconfig) => {
-            let options = KubeConfigOptions {
-                context: Some(context),
-                ..KubeConfigOptions::default()
-            };
-            Config::from_custom_kubeconfig((*kubeconfig).clone(), &options)
-                .await
-                .map_err(|e| chain(&e))?
-        }
+        Access::Kubeconfig(kubeconfig) => of_kubeconfig(&kubeconfig, context).await?,
     };
     // Each question has its deadline; a second one that ends with it would tell the same in other words.
     config.connect_timeout = None;
@@ -75,6 +68,33 @@ async fn client(access: Access, context: String) -> Result<Client, String> {
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
     }
     Client::try_from(config).map_err(|e| told(&e))
+}
+
+async fn of_kubeconfig(kubeconfig: &Kubeconfig, context: String) -> Result<Config, String> {
+    let cluster = kubeconfig.contexts.iter().find(|c| c.name == context);
+    let cluster = cluster.and_then(|c| c.context.as_ref()).map(|c| &c.cluster);
+    let cluster = kubeconfig.clusters.iter().find(|c| Some(&c.name) == cluster);
+    let proxy = cluster.and_then(|c| c.cluster.as_ref()?.proxy_url.clone());
+    let options = KubeConfigOptions {
+        context: Some(context),
+        ..KubeConfigOptions::default()
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
+    let mut config = config.map_err(|e| match e {
+        KubeconfigError::ParseNoProxy(why) => {
+            format!("NO_PROXY cannot be read: {why}; take out what is empty, such as a comma at its end")
+        }
+        // The address may hold a password.
+        KubeconfigError::ParseProxyUrl(_) => {
+            "proxy-url in the kubeconfig, or HTTPS_PROXY, is no address of a proxy".to_owned()
+        }
+        other => chain(&other),
+    })?;
+    // kube compares NO_PROXY with the proxy instead of the server (kube 5.0).
+    config.proxy_url = proxy::chosen(&config.cluster_url, proxy.as_deref(), |name| {
+        std::env::var(name).ok()
+    })?;
+    Ok(config)
 }
 
 /// Asks for a path.
@@ -136,11 +156,6 @@ fn told(error: &kube::Error) -> String {
         }
         kube::Error::Auth(AuthError::AuthExecStart(why)) => {
             format!("the credential plugin cannot be started: {why}")
-        }
-        // Its address may hold a password.
-        kube::Error::ProxyProtocolUnsupported { .. } => {
-            "the proxy's address must begin with http://, https:// or socks5://: see proxy-url in the kubeconfig, or HTTPS_PROXY"
-                .to_owned()
         }
         kube::Error::Service(inner) => chain(&**inner),
         other => chain(other),

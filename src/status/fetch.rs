@@ -44,11 +44,14 @@ struct Listed {
     note: Option<Shortfall>,
 }
 
+/// Stands for the kinds that a shortfall concerns. Not `{}`: that may be what a server said.
+const KINDS: &str = "{kinds}";
+
 /// Why there is less than was asked for: the same for several kinds is told once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shortfall {
     kind: NoteKind,
-    /// With `{}` for the kinds.
+    /// With [`KINDS`] for the kinds.
     text: String,
     /// Nothing of this kind is known.
     nothing: bool,
@@ -70,7 +73,7 @@ impl Listed {
     fn blame_the_list(&mut self) {
         if let Some(note) = self.note.as_mut().filter(|n| n.kind == NoteKind::Unreachable) {
             note.kind = NoteKind::Incomplete;
-            note.text = format!("{{}} could not be listed: {}", note.text);
+            note.text = format!("{KINDS} could not be listed: {}", note.text);
         }
     }
 }
@@ -216,7 +219,7 @@ impl Source {
             result = any_version(client, kind, Some(own), deadline).await;
             if let Ok(listed) = &mut result {
                 let text =
-                    format!("no permission to list {{}} in all namespaces: only namespace {own} is shown");
+                    format!("no permission to list {KINDS} in all namespaces: only namespace {own} is shown");
                 listed
                     .note
                     .get_or_insert(shortfall(NoteKind::OneNamespace, text, false));
@@ -239,13 +242,13 @@ impl Source {
             Failure::Refused(403, _) => {
                 let own = self.namespace.as_ref().unwrap_or(&self.context.namespace);
                 let text = format!(
-                    "no permission to list {{}} in namespace {own}: ask for the verb list on them, or try -n with a namespace of yours"
+                    "no permission to list {KINDS} in namespace {own}: ask for the verb list on them, or try -n with a namespace of yours"
                 );
                 shortfall(NoteKind::Forbidden, text, true)
             }
             Failure::Refused(404, message) => shortfall(NoteKind::NotInstalled, message, true),
             Failure::Refused(code, message) => {
-                let text = format!("{{}} could not be listed: the API server answered {code}: {message}");
+                let text = format!("{KINDS} could not be listed: the API server answered {code}: {message}");
                 shortfall(NoteKind::Incomplete, text, true)
             }
             Failure::Down(why) => {
@@ -300,7 +303,7 @@ fn notes(lists: &[Listed]) -> Vec<Note> {
     }
     kinds
         .into_iter()
-        .map(|(note, kinds)| Note::new(note.kind, note.text.replace("{}", &kinds.join(", "))))
+        .map(|(note, kinds)| Note::new(note.kind, note.text.replace(KINDS, &kinds.join(", "))))
         .collect()
 }
 
@@ -340,7 +343,7 @@ fn broken_off(mut listed: Listed, failure: Failure) -> Listed {
         Failure::Refused(code, message) => format!("the API server answered {code}: {message}"),
     };
     let count = listed.objects.len();
-    let text = format!("only the first {count} {{}} came, there are more: {why}");
+    let text = format!("only the first {count} {KINDS} came, there are more: {why}");
     listed.note = Some(shortfall(NoteKind::Incomplete, text, false));
     listed
 }
@@ -380,7 +383,7 @@ async fn pages(
             Err(failure) => return Ok(broken_off(listed, failure)),
         };
         if listed.objects.len() >= MAX_OBJECTS {
-            let text = format!("only the first {MAX_OBJECTS} {{}} are shown, there are more: try -n");
+            let text = format!("only the first {MAX_OBJECTS} {KINDS} are shown, there are more: try -n");
             listed.note = Some(shortfall(NoteKind::Truncated, text, false));
             return Ok(listed);
         }
@@ -437,7 +440,7 @@ async fn other_version(
     };
     let absent = || {
         missing(format!(
-            "{{}}.{}: this CRD is not installed; upgrade the chart",
+            "{KINDS}.{}: this CRD is not installed; upgrade the chart",
             api::GROUP
         ))
     };
@@ -455,7 +458,7 @@ async fn other_version(
         other => other?,
     };
     let text = format!(
-        "the API server serves {{}} as {}/{version}, this program was made for {}: what both know is shown",
+        "the API server serves {KINDS} as {}/{version}, this program was made for {}: what both know is shown",
         api::GROUP,
         api::VERSION
     );

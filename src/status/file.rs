@@ -11,6 +11,7 @@ use super::StatusError;
 use super::model::Answer;
 use super::note::{Note, NoteKind};
 use super::object::Object;
+use crate::api::STALE_AFTER_SECONDS;
 
 /// A larger file is not read.
 const MAX_BYTES: u64 = 64 << 20;
@@ -26,20 +27,25 @@ pub(super) fn read(path: &Path, namespace: Option<&str>) -> Result<Answer, Statu
     let text = text(path).map_err(|e| bad(e.to_string()))?;
     let (objects, skipped) = objects(&text).map_err(bad)?;
     let newest = objects.iter().filter_map(Object::observed_at).max();
-    // What claims to be of the future must not make all others old.
-    let now = newest.map_or_else(Timestamp::now, |newest| newest.min(Timestamp::now()));
+    let read_at = newest.map(|newest| as_of(newest, seconds(Timestamp::now())));
+    let now = read_at.unwrap_or_else(Timestamp::now);
     let skipped = match skipped {
         0 => String::new(),
         n => format!("; {n} objects of other kinds are left out"),
     };
-    let text = format!("from a file, as of its newest status at {now}{skipped}");
+    let since = if read_at == newest {
+        "its newest status"
+    } else {
+        "this machine's clock, for its newest status claims to be of the future,"
+    };
+    let text = format!("from a file, as of {since} at {now}{skipped}");
     let mut answer = Answer::empty(&name, None, now, vec![Note::new(NoteKind::FromFile, text)]);
     answer.objects = objects;
     answer
         .objects
         .retain(|o| namespace.is_none_or(|wanted| o.namespace() == wanted));
     answer.reachable = true;
-    answer.read_at = newest;
+    answer.read_at = read_at;
     Ok(answer)
 }
 
@@ -73,11 +79,24 @@ fn objects(text: &str) -> Result<(Vec<Object>, usize), String> {
     Ok((ours, skipped))
 }
 
-/// How many YAML documents there are, empty ones aside.
+/// What claims to be of the future by more than clocks may differ must not make all others old.
+fn as_of(newest: Timestamp, here: Timestamp) -> Timestamp {
+    let ahead = newest.duration_since(here).as_secs();
+    if ahead > STALE_AFTER_SECONDS { here } else { newest }
+}
+
+fn seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// How many YAML documents there are; comments, directives and empty ones aside.
 fn documents(text: &str) -> usize {
     let separated = format!("\n{text}");
-    let parts = separated.split("\n---").map(str::trim);
-    parts.filter(|part| !part.is_empty()).count()
+    let has_content = |part: &&str| {
+        let mut lines = part.lines().map(str::trim);
+        lines.any(|line| !line.is_empty() && !line.starts_with(['#', '%']))
+    };
+    separated.split("\n---").filter(has_content).count()
 }
 
 #[cfg(test)]
@@ -89,11 +108,22 @@ mod tests {
         let one =
             "apiVersion: tributary.dev/v1alpha1\nkind: EdgeCluster\nmetadata: {name: a, namespace: b}\n";
         assert_eq!(objects(one).unwrap().0.len(), 1);
+        let headed = format!("# from munich\n%YAML 1.2\n---\n{one}");
+        assert_eq!(objects(&headed).unwrap().0.len(), 1);
         let json = r#"{"kind": "List", "items": [
             {"apiVersion": "tributary.dev/v1alpha1", "kind": "EdgeCluster", "metadata": {"name": "a"}},
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}]}"#;
         let (ours, skipped) = objects(json).unwrap();
         assert_eq!((ours.len(), skipped), (1, 1));
+    }
+
+    #[test]
+    fn a_status_of_the_future_does_not_say_as_of_when_the_others_are() {
+        let here = Timestamp::from_second(1_000_000).unwrap();
+        for (ahead, believed) in [(-90_000, true), (180, true), (181, false)] {
+            let newest = Timestamp::from_second(1_000_000 + ahead).unwrap();
+            assert_eq!(as_of(newest, here) == newest, believed, "{ahead}");
+        }
     }
 
     #[test]

@@ -167,6 +167,7 @@ impl Item {
     pub(super) fn remembered(mut self) -> Self {
         Verdict::Unknown.as_str().clone_into(&mut self.verdict);
         self.stale = true;
+        self.age_seconds = self.age_seconds.map(|age| age.max(0));
         self.since = None;
         if let Some(behind) = &mut self.behind {
             behind.catch_up_seconds = None;

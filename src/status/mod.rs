@@ -15,6 +15,7 @@ mod model;
 mod note;
 mod object;
 mod person;
+mod proxy;
 mod render;
 mod rows;
 mod style;

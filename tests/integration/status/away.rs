@@ -1,6 +1,8 @@
 //! What a person sees when a context does not answer, or is none.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -92,9 +94,10 @@ async fn what_is_no_api_server_is_told_as_that() {
 }
 
 /// A proxy that opens one tunnel after the other, for whoever asks with CONNECT.
-async fn tunnels(listener: TcpListener) {
+async fn tunnels(listener: TcpListener, opened: Arc<AtomicUsize>) {
     loop {
         let (mut client, _) = listener.accept().await.expect("accept");
+        opened.fetch_add(1, Ordering::Relaxed);
         crate::harness::spawn(async move {
             let (mut head, mut byte) = (Vec::new(), [0]);
             while !head.ends_with(b"\r\n\r\n") {
@@ -113,13 +116,14 @@ async fn tunnels(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_kubeconfig_is_used_and_the_one_of_the_environment_unless_told_otherwise() {
+async fn a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says() {
     let server = shared().await;
     let namespace = server.namespace("status-proxy").await;
     factory(&server.admin(), &namespace).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let proxy = format!("http://{}", listener.local_addr().expect("an address"));
-    crate::harness::spawn(tunnels(listener));
+    let opened = Arc::new(AtomicUsize::new(0));
+    crate::harness::spawn(tunnels(listener, opened.clone()));
     let (url, ca) = server.address();
     let user = json!({"token": server.admin_token()});
     let person = Person::new()
@@ -137,18 +141,22 @@ async fn a_proxy_of_the_kubeconfig_is_used_and_the_one_of_the_environment_unless
         )
         .context("direct", server, server.admin_token(), "default");
     let asks = |context: &str| format!("--context {context} -n {namespace}");
-    person.asks(&asks("behind")).await.expect(0).shows("link to-eu");
     let said = person.asks(&asks("strange")).await.expect(1);
     said.shows("must begin with http://, https:// or socks5://");
     assert!(!said.out.contains("geheim"), "{said:?}");
+    // What the environment says is neither for this machine's own servers nor against the kubeconfig.
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    for (no_proxy, status) in [("", 1), ("127.0.0.1", 0)] {
+    let tunnelled = || opened.load(Ordering::Relaxed);
+    for (context, uses_it) in [("direct", false), ("behind", true)] {
         let binary = Path::new(env!("CARGO_BIN_EXE_tributary"));
-        let mut command = person.program(binary, &format!("status {}", asks("direct")));
-        command.env("HTTPS_PROXY", &nowhere).env("NO_PROXY", no_proxy);
+        let mut command = person.program(binary, &format!("status {}", asks(context)));
+        command
+            .env("HTTPS_PROXY", &nowhere)
+            .env("NO_PROXY", "127.0.0.0/8");
         let run = move || command.output().expect("the program starts");
         let said: Said = tokio::task::spawn_blocking(run).await.expect("no panic").into();
-        said.expect(status);
+        said.expect(0).shows("link to-eu");
+        assert_eq!(tunnelled() > 0, uses_it, "{context}");
     }
 }
 

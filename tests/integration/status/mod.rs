@@ -88,6 +88,8 @@ impl Person {
             .env("KUBECONFIG", self.kubeconfig())
             .env("XDG_CACHE_HOME", self.dir.join("cache"))
             .env("LC_ALL", "C.UTF-8")
+            .env_remove("HTTPS_PROXY")
+            .env_remove("https_proxy")
             .env_remove("NO_COLOR")
             .env_remove("RUST_LOG");
         command
