@@ -13,6 +13,7 @@ use crate::replicator::progress::{
 };
 
 mod findings;
+mod pods;
 
 const HASH: &str = "h1";
 const ID: &str = "munich-id/factory/to-eu";

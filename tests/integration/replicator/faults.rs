@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tributary::kafka::positions::POSITIONS_TOPIC;
 use tributary::replicator::progress::{Side, StopReason};
 
-use super::decisions::{noise, set};
 use super::records::{Audit, Record, audit, numbered, producer_with, write};
+use super::refused::{noise, set};
 use super::world::{Link, World, plain, shared};
 use crate::harness::acls::AUTHORIZER;
 use crate::harness::client::create_topic;

@@ -7,4 +7,5 @@ mod growth;
 mod kills;
 mod loops;
 mod records;
+mod refused;
 mod world;
