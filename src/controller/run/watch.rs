@@ -1,5 +1,6 @@
 //! The watches of one scope, and what their events lead to.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -264,12 +265,27 @@ fn spawn<T>(
 }
 
 fn request_owner(ctx: &Context, meta: &ObjectMeta) {
-    let Some(labels) = &meta.labels else { return };
-    let (Some(kind), Some(name)) = (labels.get(KIND_LABEL), labels.get(NAME_LABEL)) else {
-        return;
-    };
     let namespace = meta.namespace.as_deref().unwrap_or_default();
-    match kind.as_str() {
+    for (kind, name) in owners(meta) {
+        request(ctx, kind, namespace, name);
+    }
+}
+
+/// Whose it is, by its labels and by its owner: somebody may have edited the labels.
+fn owners(meta: &ObjectMeta) -> BTreeSet<(&str, &str)> {
+    let label = |key: &str| meta.labels.as_ref()?.get(key).map(String::as_str);
+    let labelled = label(KIND_LABEL).zip(label(NAME_LABEL));
+    let references = meta.owner_references.iter().flatten();
+    let owners = references.filter(|owner| owner.controller == Some(true));
+    let owners = owners.filter(|owner| owner.api_version.split('/').next() == Some(crate::api::GROUP));
+    labelled
+        .into_iter()
+        .chain(owners.map(|owner| (&*owner.kind, &*owner.name)))
+        .collect()
+}
+
+fn request(ctx: &Context, kind: &str, namespace: &str, name: &str) {
+    match kind {
         EdgeCluster::KIND => ctx.trigger::<EdgeCluster>(namespace, name),
         BridgePipeline::KIND => ctx.trigger::<BridgePipeline>(namespace, name),
         ReplicationLink::KIND => ctx.trigger::<ReplicationLink>(namespace, name),
@@ -299,5 +315,36 @@ fn trim_pod(pod: &mut Pod) {
             node_name: spec.node_name.take(),
             ..PodSpec::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    #[test]
+    fn an_object_whose_labels_were_edited_still_leads_to_its_owner() {
+        let owner = |group: &str, kind: &str, controller: bool| OwnerReference {
+            api_version: format!("{group}/v1alpha1"),
+            kind: kind.to_owned(),
+            name: "munich".to_owned(),
+            controller: Some(controller),
+            ..OwnerReference::default()
+        };
+        let labels = [(KIND_LABEL, EdgeCluster::KIND), (NAME_LABEL, "x")];
+        let meta = ObjectMeta {
+            labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            owner_references: Some(vec![
+                owner("tributary.dev", EdgeCluster::KIND, true),
+                owner("tributary.dev", BridgePipeline::KIND, false),
+                owner("apps", ReplicationLink::KIND, true),
+            ]),
+            ..ObjectMeta::default()
+        };
+        let both = BTreeSet::from([(EdgeCluster::KIND, "munich"), (EdgeCluster::KIND, "x")]);
+        assert_eq!(owners(&meta), both);
+        assert_eq!(owners(&ObjectMeta::default()), BTreeSet::new());
     }
 }

@@ -46,7 +46,7 @@ pub struct Memory {
     last: Option<(Timestamp, u64, Outcome)>,
 }
 
-/// Brings the topics to what the spec says, if anything changed or the last look is a minute old.
+/// Brings the topics to what the spec says, if anything changed (the record too) or the last look is a minute old.
 ///
 /// # Errors
 /// When the record cannot be written to the API server: then nothing is done in Kafka.
@@ -60,7 +60,7 @@ pub async fn sync(
     memory: &mut Memory,
 ) -> Result<Outcome, Error> {
     let now = ctx.now();
-    let input = fingerprint(cluster, facts);
+    let input = fingerprint(cluster, facts, found);
     if let Some((at, same, outcome @ Outcome::Known { report, waiting: None })) = &memory.last
         && *same == input
         && now.duration_since(*at).abs() < COMPARE_EVERY
@@ -69,10 +69,13 @@ pub async fn sync(
     {
         return Ok(outcome.clone());
     }
-    let record = read_record(found);
+    let stands = read_record(found);
+    let record = stands.clone().unwrap_or_default();
     let outcome = match compare(admin, cluster, facts, &record).await {
         Ok(plan) => {
-            write_record(ctx, object, cluster, &plan.record, &record, found.is_some()).await?;
+            if needs_writing(&plan.record, stands.as_ref(), found.is_some()) {
+                write_record(ctx, object, cluster, &plan.record).await?;
+            }
             match carry_out(admin, plan, cluster).await {
                 Ok(answers) => answers.outcome(),
                 Err(error) => Outcome::Unknown(error.explain()),
@@ -84,8 +87,14 @@ pub async fn sync(
     Ok(outcome)
 }
 
-fn fingerprint(cluster: &ValidatedEdgeCluster, facts: &KafkaFacts) -> u64 {
+pub(super) fn fingerprint(
+    cluster: &ValidatedEdgeCluster,
+    facts: &KafkaFacts,
+    found: Option<&FoundRecord>,
+) -> u64 {
     let mut hasher = DefaultHasher::new();
+    // What somebody deletes or edits comes back at once.
+    found.map(|record| record.data.get(RECORD_KEY)).hash(&mut hasher);
     for (name, topic) in &cluster.topics {
         (name, topic.partitions, topic.replicas, &topic.config).hash(&mut hasher);
     }
@@ -102,16 +111,19 @@ fn fingerprint(cluster: &ValidatedEdgeCluster, facts: &KafkaFacts) -> u64 {
 }
 
 /// A record that cannot be read is taken for empty: all that depends on it is what is reported as kept.
-fn read_record(found: Option<&FoundRecord>) -> Record {
-    let text = found.and_then(|f| f.data.get(RECORD_KEY));
-    text.and_then(|text| match serde_yaml::from_str(text) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            tracing::warn!(%error, "the record of topics cannot be read; it begins anew");
-            None
-        }
-    })
-    .unwrap_or_default()
+fn read_record(found: Option<&FoundRecord>) -> Option<Record> {
+    let text = found.and_then(|f| f.data.get(RECORD_KEY))?;
+    serde_yaml::from_str(text)
+        .inspect_err(|error| tracing::warn!(%error, "the record of topics cannot be read; it begins anew"))
+        .ok()
+}
+
+/// Whether the record must be written: it differs, or cannot be read, or is to be there and is not.
+pub(super) fn needs_writing(next: &Record, stands: Option<&Record>, exists: bool) -> bool {
+    match stands {
+        Some(stands) => next != stands,
+        None => exists || !next.topics.is_empty(),
+    }
 }
 
 /// Before anything is made in Kafka it stands in the record: a crash in between forgets nothing.
@@ -120,12 +132,7 @@ async fn write_record(
     object: &EdgeCluster,
     cluster: &ValidatedEdgeCluster,
     next: &Record,
-    last: &Record,
-    exists: bool,
 ) -> Result<(), Error> {
-    if next == last && (exists || next.topics.is_empty()) {
-        return Ok(());
-    }
     let text = serde_yaml::to_string(next).map_err(|e| Error::Serialize {
         what: "the record of topics".to_owned(),
         message: e.to_string(),

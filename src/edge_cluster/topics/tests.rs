@@ -1,9 +1,11 @@
 use kafka_protocol::error::ResponseError;
 use proptest::prelude::*;
 
+use super::super::observe::{FoundRecord, KafkaFacts};
 use super::super::validate::tests::{region, valid};
-use super::apply::Answers;
+use super::apply::{Answers, fingerprint, needs_writing};
 use super::*;
+use crate::api::PartitionCounts;
 use crate::api::words::{TOPICS, words_of};
 use crate::kafka::KafkaError;
 
@@ -332,5 +334,46 @@ proptest! {
             let differs = second.report.iter().any(|r| r.name == *name && r.state == state::DIFFERS);
             prop_assert!(kafka[name].partitions == topic.partitions || differs);
         }
+    }
+}
+
+#[test]
+fn a_record_that_somebody_edited_or_deleted_is_looked_at_at_once() {
+    let cluster = valid(&region());
+    let kafka = KafkaFacts {
+        cluster_id: "c".into(),
+        live: BTreeSet::from([0]),
+        quorum: Err("not asked".into()),
+        counts: PartitionCounts::default(),
+        lagging: Vec::new(),
+        topics: map("a", facts(1, 1)),
+        disks: BTreeMap::new(),
+    };
+    let found = |text: &str| FoundRecord {
+        data: map(RECORD_KEY, text.to_owned()),
+    };
+    let now = |record: Option<&FoundRecord>| fingerprint(&cluster, &kafka, record);
+    let (ours, edited) = (found("topics: {}"), found("edited"));
+    assert_eq!(now(Some(&ours)), now(Some(&ours.clone())));
+    assert_ne!(now(Some(&ours)), now(Some(&edited)));
+    assert_ne!(now(Some(&ours)), now(None));
+}
+
+#[test]
+fn a_record_is_written_when_it_differs_or_cannot_be_read() {
+    let (none, one) = (record(&[]), record(&[("a", &[])]));
+    for (next, stands, exists, written) in [
+        (&one, Some(&one), true, false),
+        (&one, Some(&none), true, true),
+        (&none, Some(&one), true, true),
+        (&none, None, false, false),
+        (&one, None, false, true),
+        (&none, None, true, true),
+    ] {
+        assert_eq!(
+            needs_writing(next, stands, exists),
+            written,
+            "{next:?} {stands:?} {exists}"
+        );
     }
 }
