@@ -10,7 +10,7 @@ use kube::core::ObjectMeta;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::build::{POSITIONS_SEEN_ANNOTATION, objects_name};
-use super::sampling::{Sample, Sampler};
+use super::sampling::{Pace, Sample, Sampler};
 use super::validate::ValidatedLink;
 use crate::api::ReplicationLink;
 use crate::controller::{
@@ -117,11 +117,17 @@ pub(super) fn sample(
         async move {
             let mut ticks = interval(ctx.options().sample_interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut pace = Pace::default();
             loop {
                 ticks.tick().await;
                 // Boxed: the exchanges with Kafka make it large.
-                latest.set(Box::pin(sampler.take(&ctx, &own_key)).await);
+                let sample = Box::pin(sampler.take(&ctx, &own_key)).await;
+                let soon = pace.soon(&sample);
+                latest.set(sample);
                 ctx.trigger::<ReplicationLink>(&own_key.namespace, &own_key.name);
+                if let Some(pause) = soon {
+                    ticks.reset_after(pause.min(ctx.options().sample_interval));
+                }
             }
         }
     })

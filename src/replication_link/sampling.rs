@@ -109,6 +109,29 @@ impl From<&PositionsError> for Fault {
     }
 }
 
+/// Looks in quick succession while the target is late: the line is cut, or full, and the pods will know soon.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    late: u32,
+}
+
+/// Between a late look and the next; and how many such looks in a row: a line that is full stays so, and must not be
+/// filled by questions.
+const SOON: Duration = Duration::from_secs(1);
+const SOON_AT_MOST: u32 = 3;
+
+impl Pace {
+    /// How long to wait after this look, if not the usual time.
+    pub(super) fn soon(&mut self, sample: &Sample) -> Option<Duration> {
+        if !sample.target.as_ref().is_err_and(|fault| fault.late) {
+            self.late = 0;
+            return None;
+        }
+        self.late = self.late.saturating_add(1);
+        (self.late <= SOON_AT_MOST).then_some(SOON)
+    }
+}
+
 /// One side's client.
 #[derive(Debug)]
 struct Side {
@@ -186,7 +209,7 @@ impl Sampler {
         }
     }
 
-    /// One round. Ends within 12 s whatever the clusters do, and within 6 s when one side is out of reach.
+    /// One round. Ends within 15 s whatever the clusters do, and within 6 s when one side is out of reach.
     pub(super) async fn take(&mut self, ctx: &Context, key: &ObjectKey) -> Sample {
         if self.source_cluster.is_none()
             && let Ok(admin) = self.source.admin()
@@ -197,7 +220,11 @@ impl Sampler {
         let pods = ctx.caches().pods_of::<ReplicationLink>(&key.namespace, &key.name);
         let mut pods: Vec<_> = pods.iter().map(|pod| PodView::of(pod)).collect();
         pods.retain(|pod| pod.ip().is_some());
-        let (target, workers) = tokio::join!(self.read_target(ctx), read_workers(&pods));
+        let (target, mut workers) = tokio::join!(self.read_target(ctx), read_workers(&pods));
+        if target.as_ref().is_err_and(|fault| fault.late) {
+            // While the operator waited, the pods may have noticed that the line is cut.
+            workers = read_workers(&pods).await;
+        }
         let source = self.read_source().await.map_err(|error| Fault::from(&error));
         Sample {
             at: ctx.now(),
@@ -313,4 +340,49 @@ async fn read_workers(pods: &[PodView]) -> BTreeMap<String, Result<Progress, Str
         })
     });
     join_all(running).await.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(target: Result<Target, Fault>) -> Sample {
+        Sample {
+            at: Timestamp::UNIX_EPOCH,
+            source: Ok(Source::default()),
+            target,
+            workers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            broker_ports: BTreeSet::new(),
+        }
+    }
+
+    fn failed(late: bool) -> Sample {
+        sample(Err(Fault {
+            down: true,
+            late,
+            reason: Reason::KafkaUnreachable,
+            message: String::new(),
+        }))
+    }
+
+    #[test]
+    fn a_target_that_is_late_is_looked_at_again_soon_but_not_for_ever() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.soon(&sample(Ok(Target::default()))), None);
+        for _ in 0..SOON_AT_MOST {
+            assert_eq!(pace.soon(&failed(true)), Some(SOON));
+        }
+        assert_eq!(
+            pace.soon(&failed(true)),
+            None,
+            "a full line is not filled by questions"
+        );
+        assert_eq!(
+            pace.soon(&failed(false)),
+            None,
+            "what is known to be away is no question"
+        );
+        assert_eq!(pace.soon(&failed(true)), Some(SOON), "another outage");
+    }
 }
