@@ -209,7 +209,7 @@ impl Sampler {
         }
     }
 
-    /// One round. Ends within 15 s whatever the clusters do, and within 6 s when one side is out of reach.
+    /// One round. Ends within 15 s whatever the clusters do, and within 9 s when one side is out of reach.
     pub(super) async fn take(&mut self, ctx: &Context, key: &ObjectKey) -> Sample {
         if self.source_cluster.is_none()
             && let Ok(admin) = self.source.admin()

@@ -203,7 +203,10 @@ impl Source {
             return answer;
         };
         let age = super::figures::span(now.duration_since(read_at).as_secs());
-        let text = format!("what is shown was seen {age} ago, at {}", seconds(read_at));
+        let text = format!(
+            "what is shown was seen {age} ago, at {}",
+            super::figures::whole_seconds(read_at)
+        );
         answer.notes.push(Note::new(NoteKind::LastSeen, text));
         answer.read_at = Some(read_at);
         answer.objects = objects;
@@ -480,11 +483,6 @@ fn skew(server: Timestamp, ours: Timestamp) -> SignedDuration {
     } else {
         ahead
     }
-}
-
-fn seconds(at: Timestamp) -> String {
-    let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
-    whole.to_string()
 }
 
 #[cfg(test)]

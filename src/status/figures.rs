@@ -1,5 +1,7 @@
 //! Figures for people: times, sizes, counts. Pure.
 
+use jiff::Timestamp;
+
 /// Seconds in the unit that a person would use: `42 s`, `5 min 40 s`, `3 h 20 min`, `12 d`.
 pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
@@ -76,6 +78,11 @@ pub(super) fn thousands(number: i64) -> String {
 pub(super) fn count(number: usize, one: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {one}{s}")
+}
+
+/// A time as it is told to people.
+pub(super) fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::StatusError;
+use super::figures::whole_seconds;
 use super::model::Answer;
 use super::note::{Note, NoteKind};
 use super::object::Object;
@@ -27,7 +28,7 @@ pub(super) fn read(path: &Path, namespace: Option<&str>) -> Result<Answer, Statu
     let text = text(path).map_err(|e| bad(e.to_string()))?;
     let (objects, skipped) = objects(&text).map_err(bad)?;
     let newest = objects.iter().filter_map(Object::observed_at).max();
-    let read_at = newest.map(|newest| as_of(newest, seconds(Timestamp::now())));
+    let read_at = newest.map(|newest| as_of(newest, whole_seconds(Timestamp::now())));
     let now = read_at.unwrap_or_else(Timestamp::now);
     let skipped = match skipped {
         0 => String::new(),
@@ -83,10 +84,6 @@ fn objects(text: &str) -> Result<(Vec<Object>, usize), String> {
 fn as_of(newest: Timestamp, here: Timestamp) -> Timestamp {
     let ahead = newest.duration_since(here).as_secs();
     if ahead > STALE_AFTER_SECONDS { here } else { newest }
-}
-
-fn seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// How many YAML documents there are; comments, directives and empty ones aside.

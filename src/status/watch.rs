@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::StatusError;
 use super::fetch::Source;
+use super::figures::whole_seconds;
 use super::model::{Answer, Fleet};
 use super::note::{Note, NoteKind};
 use super::render::{cut, tree};
@@ -106,7 +107,7 @@ fn current(answers: &[(Answer, Instant)]) -> Fleet {
 }
 
 fn page(fleet: &Fleet, interval: Duration, look: Look) -> Vec<String> {
-    let time = Timestamp::from_second(fleet.generated_at.as_second()).unwrap_or(fleet.generated_at);
+    let time = whole_seconds(fleet.generated_at);
     let title = format!(
         "tributary status, every {} s, {time}, Ctrl-C ends",
         interval.as_secs()

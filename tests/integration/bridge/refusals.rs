@@ -8,7 +8,7 @@ use tributary::kafka::wire::{ConfigChange, TopicConfigChange};
 use super::setup::{
     Audit, Bridge, Publisher, Seen, audit, config, create_topics, payload, read_until, ready_config, topic_of,
 };
-use crate::harness::client::{create_topic, delete_topic};
+use crate::harness::client::{create_topic, delete_topic, noise};
 use crate::harness::kafka::{Listener, shared};
 use crate::harness::mosquitto::{Mosquitto, Options};
 
@@ -141,18 +141,6 @@ async fn a_payload_beyond_the_topics_limit_is_buried_cut_with_size_and_hash_of_t
         .await;
     assert_eq!(progress.counters.truncated, 2);
     assert!(matches!(progress.lossless(), Lossless::No(loss) if loss.reason == Reason::PayloadTooLarge));
-}
-
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    })
-    .take(size)
-    .collect()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tributary::kafka::KafkaConnection;
-use tributary::kafka::wire::{Admin, CreatedTopic, NewTopic, Topics};
+use tributary::kafka::wire::{Admin, ConfigChange, CreatedTopic, NewTopic, TopicConfigChange, Topics};
 
 /// A producer with acks from all replicas.
 pub(crate) fn producer(connection: &KafkaConnection) -> FutureProducer {
@@ -178,4 +178,28 @@ fn options() -> AdminOptions {
     AdminOptions::new()
         .operation_timeout(Some(PATIENCE))
         .request_timeout(Some(PATIENCE))
+}
+
+/// Bytes that no codec makes smaller: what counts for Kafka is the size as it is stored.
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    })
+    .take(size)
+    .collect()
+}
+
+/// Sets one setting of a topic.
+pub(crate) async fn set_config(admin: &Admin, topic: &str, name: &str, value: &str) {
+    let changes = [(name.to_owned(), ConfigChange::Set(value.to_owned()))].into();
+    let change = TopicConfigChange {
+        topic: topic.to_owned(),
+        changes,
+    };
+    let results = admin.incremental_alter_configs(&[change], false).await.unwrap();
+    results[topic].clone().unwrap();
 }

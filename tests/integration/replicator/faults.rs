@@ -9,10 +9,9 @@ use tributary::kafka::positions::POSITIONS_TOPIC;
 use tributary::replicator::progress::{Side, StopReason};
 
 use super::records::{Audit, Record, audit, numbered, producer_with, write};
-use super::refused::{noise, set};
 use super::world::{Link, World, plain, shared};
 use crate::harness::acls::AUTHORIZER;
-use crate::harness::client::create_topic;
+use crate::harness::client::{create_topic, noise, set_config};
 use crate::harness::fake_server::{Behaviour, FakeServer};
 use crate::harness::kafka::{KafkaCluster, Listener, PASSWORD, USER, unique};
 use crate::harness::process::data_dir;
@@ -283,7 +282,7 @@ async fn a_limit_that_may_not_be_read_is_found_and_only_a_record_above_it_stops(
     let message = stopped.message.unwrap_or_default();
     assert!(message.contains("grant DescribeConfigs"), "{message}");
     assert!(progress.gaps.is_empty());
-    set(&world.target.admin(), &target, "max.message.bytes", "100000").await;
+    set_config(&world.target.admin(), &target, "max.message.bytes", "100000").await;
     // It would be tried again within a minute, and is at once by a new process.
     replicator.stop().await;
     replicator.start();

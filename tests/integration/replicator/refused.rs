@@ -1,11 +1,10 @@
 //! Records that the target does not take: their partition stands still, and nothing is passed over without a decision.
 
-use tributary::kafka::wire::{Admin, ConfigChange, TopicConfigChange};
 use tributary::replicator::progress::StopReason;
 
 use super::records::{Record, audit, numbered, producer_with, write};
 use super::world::{of, plain, shared};
-use crate::harness::client::{create_topic, delete_records};
+use crate::harness::client::{create_topic, delete_records, noise, set_config};
 use crate::harness::kafka::unique;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +50,7 @@ async fn a_record_too_large_for_the_target_stops_its_partition_until_the_limit_i
     );
     replicator.until_stored(&topic, 1, 1500).await;
 
-    set(&world.target.admin(), &target, "max.message.bytes", "100000").await;
+    set_config(&world.target.admin(), &target, "max.message.bytes", "100000").await;
     replicator.until_stored(&topic, 0, 1501).await;
     let arrived = world.arrived(&topic, 2, 3001).await;
     let audit = audit(&arrived, 3001, 2);
@@ -119,30 +118,7 @@ async fn a_record_that_the_target_refuses_stops_its_partition_until_the_topic_ta
     let message = stopped.message.unwrap_or_default();
     assert!(message.contains("source offset 2"), "{message}");
     replicator.until_stored(&topic, 1, 5).await;
-    set(&world.target.admin(), &target, "cleanup.policy", "delete").await;
+    set_config(&world.target.admin(), &target, "cleanup.policy", "delete").await;
     replicator.until_stored(&topic, 0, 5).await;
     assert_eq!(audit(&world.arrived(&topic, 2, 10).await, 10, 2).lost, 0);
-}
-
-/// Bytes that no codec makes smaller: what counts at the target is the size as it is stored.
-pub(super) fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    })
-    .take(size)
-    .collect()
-}
-
-pub(super) async fn set(admin: &Admin, topic: &str, name: &str, value: &str) {
-    let changes = [(name.to_owned(), ConfigChange::Set(value.to_owned()))].into();
-    let change = TopicConfigChange {
-        topic: topic.to_owned(),
-        changes,
-    };
-    let results = admin.incremental_alter_configs(&[change], false).await.unwrap();
-    results[topic].clone().unwrap();
 }

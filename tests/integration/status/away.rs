@@ -9,11 +9,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Person, factory, notes};
+use super::{Person, factory, notes, output_of};
 use crate::harness::apiserver::{ApiServer, shared};
 use crate::harness::fake_server::{Behaviour, FakeServer};
 use crate::harness::ports::free_port;
-use crate::harness::said::Said;
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_told_beside_those_that_do() {
@@ -153,9 +152,7 @@ async fn a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says() {
         command
             .env("HTTPS_PROXY", &nowhere)
             .env("NO_PROXY", "127.0.0.0/8");
-        let run = move || command.output().expect("the program starts");
-        let said: Said = tokio::task::spawn_blocking(run).await.expect("no panic").into();
-        said.expect(0).shows("link to-eu");
+        output_of(command).await.expect(0).shows("link to-eu");
         assert_eq!(tunnelled() > 0, uses_it, "{context}");
     }
 }

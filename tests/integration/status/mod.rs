@@ -96,9 +96,7 @@ impl Person {
     }
 
     async fn runs(&self, binary: &Path, arguments: &str) -> Said {
-        let mut command = self.program(binary, arguments);
-        let run = move || command.output().expect("the program starts");
-        tokio::task::spawn_blocking(run).await.expect("no panic").into()
+        output_of(self.program(binary, arguments)).await
     }
 
     /// `tributary status …`
@@ -106,6 +104,11 @@ impl Person {
         let binary = Path::new(env!("CARGO_BIN_EXE_tributary"));
         self.runs(binary, &format!("status {arguments}")).await
     }
+}
+
+async fn output_of(mut command: Command) -> Said {
+    let run = move || command.output().expect("the program starts");
+    tokio::task::spawn_blocking(run).await.expect("no panic").into()
 }
 
 fn ago(seconds: i64) -> String {
