@@ -104,7 +104,10 @@ impl<O: OpenSink> Engine<O> {
     }
 
     /// What the watch has seen of Kafka.
-    pub fn kafka_seen(&mut self, view: KafkaView) {
+    pub fn kafka_seen(&mut self, view: KafkaView, now: Instant) {
+        if view.mends(&self.view) {
+            self.producer.hurry(now);
+        }
         self.view = view;
     }
 

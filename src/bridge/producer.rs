@@ -201,6 +201,16 @@ impl<O: OpenSink> Producer<O> {
         };
     }
 
+    /// What records may have failed for is over: the next producer is not waited for any longer.
+    pub fn hurry(&mut self, now: Instant) {
+        self.backoff = backoff();
+        match &mut self.state {
+            State::Open => {}
+            State::Draining { then, .. } => *then = Duration::ZERO,
+            State::Closed { until } => *until = now.min(*until),
+        }
+    }
+
     /// Goes on with what takes time. `outstanding` counts the records that are with the producer, the failed ones
     /// included; `oldest` is the number of the window's first message.
     pub fn tick(&mut self, now: Instant, outstanding: impl FnOnce() -> usize, oldest: u64) -> Turn {
@@ -422,6 +432,34 @@ mod tests {
         assert_eq!(producer.tick(now, || 1, 0), Turn::Nothing);
         assert_eq!(producer.tick(now, || 0, 0), Turn::Rewind(vec![]));
         assert_eq!(producer.tick(now, || 0, 0), Turn::Opened);
+    }
+
+    #[test]
+    fn when_the_cause_is_over_the_next_producer_opens_at_once() {
+        let now = Instant::now();
+        for drained in [false, true] {
+            let mut producer = open(now);
+            for _ in 0..8 {
+                producer.backoff.next();
+            }
+            producer.failed(Some(ID), now);
+            if drained {
+                assert_eq!(producer.tick(now, || 1, 0), Turn::Rewind(vec![ID]));
+                assert_eq!(producer.tick(now, || 0, 0), Turn::Nothing, "it waits");
+            }
+            producer.hurry(now);
+            if !drained {
+                assert_eq!(
+                    producer.tick(now, || 2, 0),
+                    Turn::Nothing,
+                    "reports are still to come"
+                );
+                assert_eq!(producer.tick(now, || 1, 0), Turn::Rewind(vec![ID]));
+            }
+            assert_eq!(producer.tick(now, || 0, 0), Turn::Opened);
+            producer.hurry(now);
+            assert!(producer.is_open(), "one that works is left alone");
+        }
     }
 
     #[test]

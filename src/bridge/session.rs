@@ -378,7 +378,7 @@ fn look_around<O: OpenSink>(
         engine.replace_sink(sinks(way.borrow_and_update().clone()), now);
     }
     if view.has_changed().unwrap_or(false) {
-        engine.kafka_seen(view.borrow_and_update().clone());
+        engine.kafka_seen(view.borrow_and_update().clone(), now);
     }
     engine.tick(now);
 }

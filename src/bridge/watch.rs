@@ -61,6 +61,14 @@ impl KafkaView {
         Some((Reason::TopicUnauthorized, text))
     }
 
+    /// Whether something that was wrong `before` is so no more.
+    pub fn mends(&self, before: &Self) -> bool {
+        let gone = |before: &[String], now: &[String]| before.iter().any(|topic| !now.contains(topic));
+        (before.error.is_some() && self.error.is_none())
+            || gone(&before.missing_topics, &self.missing_topics)
+            || gone(&before.forbidden_topics, &self.forbidden_topics)
+    }
+
     fn of(answer: Result<Metadata, KafkaError>, before: &Self) -> Self {
         let metadata = match answer {
             Ok(metadata) => metadata,
@@ -238,6 +246,31 @@ mod tests {
         assert_eq!(view.topic_problem().unwrap().0, Reason::TopicUnauthorized);
         let view = KafkaView::of(answer(&[("b", None)]), &view);
         assert!(view.calm() && view.topic_problem().is_none());
+    }
+
+    #[test]
+    fn what_was_wrong_and_is_no_more_is_noticed() {
+        let missing = |topics: &[&str]| KafkaView {
+            missing_topics: topics.iter().map(ToString::to_string).collect(),
+            ..KafkaView::default()
+        };
+        assert!(missing(&["b"]).mends(&missing(&["a", "b"])));
+        assert!(
+            missing(&["b"]).mends(&missing(&["a"])),
+            "another one is missing now"
+        );
+        assert!(!missing(&["a", "b"]).mends(&missing(&["a"])));
+        assert!(!missing(&[]).mends(&missing(&[])));
+        let forbidden = KafkaView {
+            forbidden_topics: vec!["a".into()],
+            ..KafkaView::default()
+        };
+        assert!(missing(&["a"]).mends(&forbidden) && !forbidden.mends(&forbidden));
+        let away = KafkaView {
+            error: Some((Reason::KafkaUnreachable, String::new())),
+            ..missing(&["a"])
+        };
+        assert!(missing(&["a"]).mends(&away) && !away.mends(&missing(&["a"])));
     }
 
     #[test]

@@ -321,10 +321,11 @@ fn a_redelivered_message_is_produced_once_if_it_is_still_in_flight() {
 #[test]
 fn a_missing_topic_is_named_at_the_head_of_the_line() {
     let mut bench = Bench::new(|_| {});
-    bench.engine.kafka_seen(KafkaView {
+    let view = KafkaView {
         missing_topics: vec!["telemetry".into()],
         ..KafkaView::default()
-    });
+    };
+    bench.engine.kafka_seen(view, bench.now);
     assert_eq!(bench.problem(Component::Topic).unwrap().0, Reason::TopicMissing);
     bench.accept(1, "{}");
     bench.pass(Duration::from_secs(1));
@@ -339,6 +340,34 @@ fn a_missing_topic_is_named_at_the_head_of_the_line() {
         (head.reason, head.topic.as_deref()),
         (Reason::TopicMissing, Some("telemetry"))
     );
+}
+
+#[test]
+fn a_topic_that_comes_is_written_to_at_once_however_long_it_was_missing() {
+    let mut bench = Bench::new(|_| {});
+    let missing = KafkaView {
+        missing_topics: vec!["telemetry".into()],
+        ..KafkaView::default()
+    };
+    bench.engine.kafka_seen(missing, bench.now);
+    bench.accept(1, "{}");
+    for _ in 0..8 {
+        bench.report(Err(Code::UnknownTopic));
+        bench.pass(Duration::ZERO);
+        bench.pass(Duration::from_secs(60));
+    }
+    bench.report(Err(Code::UnknownTopic));
+    bench.pass(Duration::ZERO);
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(
+        bench.with_producer(),
+        0,
+        "the next producer is half a minute away"
+    );
+    bench.engine.kafka_seen(KafkaView::default(), bench.now);
+    bench.pass(Duration::ZERO);
+    bench.report(Ok(()));
+    assert_eq!(bench.acks, [1]);
 }
 
 #[test]

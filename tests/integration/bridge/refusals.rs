@@ -320,6 +320,11 @@ async fn a_topic_that_does_not_exist_is_named_and_waited_for() {
         (Reason::TopicMissing, Some(config.routes[0].topic.as_str()))
     );
     assert_eq!(progress.counters.acknowledged, 0);
+    let metrics = bridge.metrics().await;
+    assert!(
+        metrics.contains("producer_restarts_total 0\n"),
+        "the records wait where they are, in order: {metrics}"
+    );
     create_topics(&config, kafka).await;
     let (found, _) = audit(&config, kafka, 3, 50).await;
     assert_eq!(
