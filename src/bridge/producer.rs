@@ -459,6 +459,13 @@ mod tests {
             assert_eq!(producer.tick(now, || 0, 0), Turn::Opened);
             producer.hurry(now);
             assert!(producer.is_open(), "one that works is left alone");
+            producer.failed(None, now);
+            producer.tick(now, || 0, 0);
+            assert_eq!(
+                producer.tick(now + Duration::from_secs(1), || 0, 0),
+                Turn::Opened,
+                "another cause begins with a short pause"
+            );
         }
     }
 

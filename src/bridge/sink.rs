@@ -169,10 +169,6 @@ impl OpenSink for KafkaSinks {
     }
 }
 
-/// How long librdkafka waits for a topic that is not there. It allows an hour, and counts it in microseconds of 32 bits:
-/// beyond 35 minutes the time wraps, and a topic is given up at the first look.
-const TOPIC_PATIENCE_MS: i32 = 30 * 60 * 1000;
-
 /// What the bridge wants of librdkafka, beside the connection.
 fn settings(batching: Batching, max_record_bytes: usize, queue_bytes: usize) -> Vec<(&'static str, String)> {
     let records = if batching.single { 1 } else { 10_000 };
@@ -183,9 +179,11 @@ fn settings(batching: Batching, max_record_bytes: usize, queue_bytes: usize) -> 
         ("max.in.flight.requests.per.connection", "5".to_owned()),
         // Never give up locally: a record waits until Kafka has said something about it.
         ("message.timeout.ms", "0".to_owned()),
-        // A topic that is not there yet is waited for in the queue, in order, and asked for each second; then the
-        // records come back and are sent again.
-        ("topic.metadata.propagation.max.ms", TOPIC_PATIENCE_MS.to_string()),
+        // Records of a topic that is gone come back at once, and are sent again when the watch sees it. While librdkafka
+        // waits for it, it holds on to the old topic's leaders, and never finds those of one that is created anew.
+        ("topic.metadata.propagation.max.ms", "0".to_owned()),
+        // Partitions and settings of a topic are somebody's decision.
+        ("allow.auto.create.topics", "false".to_owned()),
         ("topic.metadata.refresh.interval.ms", "30000".to_owned()),
         // A dead peer is noticed within this time; the broker gives up waiting for its replicas before.
         ("socket.timeout.ms", "15000".to_owned()),
@@ -276,14 +274,8 @@ mod tests {
         assert_eq!(value("enable.idempotence"), Some("true"));
         assert_eq!(value("acks"), Some("all"));
         assert_eq!(value("message.timeout.ms"), Some("0"));
-        let patience: i32 = value("topic.metadata.propagation.max.ms")
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert!(
-            patience.checked_mul(1000).is_some(),
-            "it would wrap in librdkafka"
-        );
+        assert_eq!(value("topic.metadata.propagation.max.ms"), Some("0"));
+        assert_eq!(value("allow.auto.create.topics"), Some("false"));
     }
 
     #[tokio::test]

@@ -90,7 +90,15 @@ fn the_pods_are_restricted_have_no_token_and_are_bounded() {
     assert_eq!(set.pod_management_policy.as_deref(), Some("Parallel"));
     let pod = pod(&objects);
     assert_eq!(pod.automount_service_account_token, Some(false));
-    assert_eq!(pod.termination_grace_period_seconds, Some(15));
+    let grace = pod
+        .termination_grace_period_seconds
+        .and_then(|s| u64::try_from(s).ok());
+    // Half a second to close the clients, two for the telemetry server's last answers.
+    let ended = crate::replicator::END_LIMIT + std::time::Duration::from_millis(2500);
+    assert!(
+        grace.is_some_and(|grace| std::time::Duration::from_secs(grace) > ended),
+        "{grace:?}"
+    );
     assert_eq!(pod.security_context.unwrap().run_as_non_root, Some(true));
     let container = &pod.containers[0];
     let security = container.security_context.clone().unwrap();

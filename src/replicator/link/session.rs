@@ -21,11 +21,13 @@ use crate::replicator::settings::Limits;
 use crate::replicator::store::Store;
 
 /// Longest wait for acknowledgements that are due when a session ends; what comes later is copied again.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(7);
 /// The same when the target does not answer anyway.
 const DRAIN_DISCONNECTED: Duration = Duration::from_secs(1);
 /// Longest wait for the last positions.
-const LAST_STORE: Duration = Duration::from_secs(5);
+const LAST_STORE: Duration = Duration::from_secs(4);
+/// Longest that a worker takes to end in order, but for closing its clients: about half a second.
+pub const END_LIMIT: Duration = DRAIN.saturating_add(LAST_STORE);
 /// Pause before the next survey when one changed something, or failed.
 const SOON: Duration = Duration::from_millis(500);
 

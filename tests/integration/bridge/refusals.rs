@@ -3,13 +3,13 @@
 use sha2::{Digest as _, Sha256};
 use tributary::bridge::config::PayloadFormat;
 use tributary::bridge::progress::{BridgeProgress, Component, Lossless, Reason};
-use tributary::kafka::wire::{ConfigChange, TopicConfigChange};
+use tributary::kafka::wire::{ConfigChange, TopicConfigChange, Topics};
 
 use super::setup::{
     Audit, Bridge, Publisher, Seen, audit, config, create_topics, payload, read_until, ready_config, topic_of,
 };
 use crate::harness::client::{create_topic, delete_topic, noise};
-use crate::harness::kafka::{Listener, shared};
+use crate::harness::kafka::{KafkaCluster, Listener, shared};
 use crate::harness::mosquitto::{Mosquitto, Options};
 
 #[tokio::test]
@@ -320,11 +320,6 @@ async fn a_topic_that_does_not_exist_is_named_and_waited_for() {
         (Reason::TopicMissing, Some(config.routes[0].topic.as_str()))
     );
     assert_eq!(progress.counters.acknowledged, 0);
-    let metrics = bridge.metrics().await;
-    assert!(
-        metrics.contains("producer_restarts_total 0\n"),
-        "the records wait where they are, in order: {metrics}"
-    );
     create_topics(&config, kafka).await;
     let (found, _) = audit(&config, kafka, 3, 50).await;
     assert_eq!(
@@ -377,4 +372,52 @@ async fn a_topic_that_is_deleted_under_load_and_created_again_loses_nothing_that
             p.problems.is_empty() && p.in_flight.messages == 0
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_anew_under_other_leaders_is_written_to_there() {
+    let (mqtt, mut kafka) = (
+        Mosquitto::start(&Options::default()).await,
+        KafkaCluster::start(3, &[]).await,
+    );
+    let config = ready_config(&mqtt, &kafka).await;
+    let topic = &config.routes[0].topic;
+    // Leaders that moved have a higher epoch than those of a topic that is new.
+    for node in 0..2 {
+        kafka.stop(node).await;
+        kafka.start_node(node).await;
+    }
+    let before = leaders(&kafka, topic).await;
+    let mut bridge = Bridge::ready(&config).await;
+    let mut publisher = Publisher::connect(&mqtt).await;
+    publisher.publish_range(12, 0..5).await;
+    bridge
+        .wait("to have settled all", |p| p.counters.acknowledged == 60)
+        .await;
+    delete_topic(&kafka.connection(Listener::Plain), topic).await;
+    publisher.publish_range(12, 5..10).await;
+    let waits = |p: &BridgeProgress| p.kafka.missing_topics.len() == 1 && p.in_flight.messages > 0;
+    bridge.wait("to miss the topic", waits).await;
+    create_topic(&kafka.admin(), topic, 3, &[]).await;
+    let older = |(b, a): (&Leader, &Leader)| b.0 != a.0 && b.1 > a.1;
+    while !before.iter().zip(&leaders(&kafka, topic).await).any(older) {
+        delete_topic(&kafka.connection(Listener::Plain), topic).await;
+        create_topic(&kafka.admin(), topic, 3, &[]).await;
+    }
+    bridge
+        .wait("to have settled all", |p| p.counters.acknowledged == 120)
+        .await;
+}
+
+/// Node and epoch.
+type Leader = (Option<i32>, Option<i32>);
+
+async fn leaders(kafka: &KafkaCluster, topic: &str) -> Vec<Leader> {
+    let metadata = kafka
+        .admin()
+        .metadata(Topics::Named(vec![topic.to_owned()]))
+        .await;
+    let topics = metadata.expect("an answer").topics;
+    let partitions = &topics[topic].as_ref().expect("it is there").partitions;
+    partitions.values().map(|p| (p.leader, p.leader_epoch)).collect()
 }

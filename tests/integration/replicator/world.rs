@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -163,13 +162,11 @@ impl Replicator {
         self.process.take().expect("it runs").kill();
     }
 
-    /// SIGTERM; how long it took.
-    pub(crate) async fn stop(&mut self) -> Duration {
-        let begun = std::time::Instant::now();
+    /// SIGTERM, and an orderly end.
+    pub(crate) async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         let status = process.stop(PATIENCE).await;
         assert!(status.success(), "{status}; {}", process.log_tail());
-        begun.elapsed()
     }
 
     /// Runs a verb with this worker's configuration; what it prints.
