@@ -15,6 +15,7 @@ mod selection;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,6 +32,8 @@ pub const MAX_PATTERN_LENGTH: usize = 249;
 pub const MAX_LINK_ID_LENGTH: usize = 400;
 /// Most workers of one link.
 pub const MAX_WORKERS: u32 = 16;
+/// Longest that a worker takes to end in order, but for closing its clients and its telemetry: about two seconds.
+pub const END_LIMIT: Duration = Duration::from_secs(11);
 /// Bound of the file itself, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
-pub use self::session::END_LIMIT;
 use self::session::{End, Session};
 use super::book::Book;
 use super::config::{ReplicatorConfig, TopicSelection};

@@ -18,4 +18,3 @@ pub mod tracker;
 pub mod verdict;
 
 pub use command::{Args, ReplicatorError, run};
-pub use link::END_LIMIT;

@@ -94,7 +94,7 @@ fn the_pods_are_restricted_have_no_token_and_are_bounded() {
         .termination_grace_period_seconds
         .and_then(|s| u64::try_from(s).ok());
     // Half a second to close the clients, two for the telemetry server's last answers.
-    let ended = crate::replicator::END_LIMIT + std::time::Duration::from_millis(2500);
+    let ended = crate::replicator::config::END_LIMIT + std::time::Duration::from_millis(2500);
     assert!(
         grace.is_some_and(|grace| std::time::Duration::from_secs(grace) > ended),
         "{grace:?}"

@@ -13,6 +13,7 @@ use super::{Context, Memory};
 use crate::kafka::error::KafkaError;
 use crate::kafka::positions::ensure_positions_topic;
 use crate::kafka::wire::{Admin, Cluster};
+use crate::replicator::config::END_LIMIT;
 use crate::replicator::credentials::{Connections, Watch};
 use crate::replicator::engine::{Engine, Event};
 use crate::replicator::plan::Identity;
@@ -26,8 +27,7 @@ const DRAIN: Duration = Duration::from_secs(7);
 const DRAIN_DISCONNECTED: Duration = Duration::from_secs(1);
 /// Longest wait for the last positions.
 const LAST_STORE: Duration = Duration::from_secs(4);
-/// Longest that a worker takes to end in order, but for closing its clients: about half a second.
-pub const END_LIMIT: Duration = DRAIN.saturating_add(LAST_STORE);
+const _: () = assert!(DRAIN.as_secs() + LAST_STORE.as_secs() <= END_LIMIT.as_secs());
 /// Pause before the next survey when one changed something, or failed.
 const SOON: Duration = Duration::from_millis(500);
 
