@@ -108,6 +108,10 @@ impl<O: OpenSink> Engine<O> {
         if view.mends(&self.view) {
             self.producer.hurry(now);
         }
+        if view.eras_over > self.view.eras_over {
+            tracing::info!("a topic was created anew, or its leaders' epochs fell: the producer is replaced");
+            self.producer.renew(now);
+        }
         self.view = view;
     }
 

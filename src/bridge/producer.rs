@@ -177,12 +177,7 @@ impl<O: OpenSink> Producer<O> {
             self.batching = Batching { single: true, bytes };
             self.single_until = Some(message);
         }
-        if self.state == State::Open {
-            self.state = State::Draining {
-                until: now + DRAIN_LIMIT,
-                then: Duration::ZERO,
-            };
-        }
+        self.renew(now);
     }
 
     /// Another way to Kafka, with other credentials for example: used as soon as what is underway has arrived.
@@ -199,6 +194,17 @@ impl<O: OpenSink> Producer<O> {
             },
             State::Closed { .. } => State::Closed { until: now },
         };
+    }
+
+    /// What the producer has learnt of Kafka may be wrong: another one takes its place as soon as what is underway has
+    /// arrived.
+    pub fn renew(&mut self, now: Instant) {
+        if self.state == State::Open {
+            self.state = State::Draining {
+                until: now + DRAIN_LIMIT,
+                then: Duration::ZERO,
+            };
+        }
     }
 
     /// What records may have failed for is over: the next producer is not waited for any longer.
@@ -219,10 +225,7 @@ impl<O: OpenSink> Producer<O> {
                 if self.single_until.is_some_and(|message| oldest > message) {
                     self.single_until = None;
                     self.batching.single = false;
-                    self.state = State::Draining {
-                        until: now + DRAIN_LIMIT,
-                        then: Duration::ZERO,
-                    };
+                    self.renew(now);
                 }
                 Turn::Nothing
             }

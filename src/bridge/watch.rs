@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Reason;
 use crate::kafka::connection::KafkaConnection;
+use crate::kafka::eras::Eras;
 use crate::kafka::error::KafkaError;
 use crate::kafka::wire::{Admin, Metadata, Topics};
 
@@ -34,6 +35,8 @@ pub struct KafkaView {
     pub error: Option<(Reason, String)>,
     /// Why credentials that have changed are not used yet.
     pub unreadable: Option<String>,
+    /// How often a topic turned out to be another one, or older, than a producer may have learnt: see [`Eras`].
+    pub eras_over: u64,
 }
 
 impl KafkaView {
@@ -69,7 +72,7 @@ impl KafkaView {
             || gone(&before.forbidden_topics, &self.forbidden_topics)
     }
 
-    fn of(answer: Result<Metadata, KafkaError>, before: &Self) -> Self {
+    fn of(answer: Result<Metadata, KafkaError>, before: &Self, eras: &mut Eras) -> Self {
         let metadata = match answer {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -87,12 +90,18 @@ impl KafkaView {
             let matching = topics.filter(move |(_, answer)| answer.as_ref().is_err_and(|e| e.is(code)));
             matching.map(|(name, _)| name.clone()).collect()
         };
+        let seen = metadata
+            .topics
+            .iter()
+            .filter_map(|(name, topic)| Some((name, topic.as_ref().ok()?)));
+        let over = seen.filter(|(name, topic)| eras.is_over(name, topic)).count();
         Self {
             connected_since: before.connected_since.or_else(|| Some(Timestamp::now())),
             missing_topics: with(ResponseError::UnknownTopicOrPartition),
             forbidden_topics: with(ResponseError::TopicAuthorizationFailed),
             error: None,
             unreadable: before.unreadable.clone(),
+            eras_over: before.eras_over + over as u64,
         }
     }
 
@@ -159,7 +168,7 @@ pub async fn look(
             Ok(connection) => Admin::new(&connection).map_err(|e| (reason(&e), e.explain())),
             Err(text) => Err((Reason::CredentialsUnreadable, text)),
         };
-        let mut failures = 0;
+        let (mut failures, mut eras) = (0, Eras::default());
         loop {
             let mut view = match &admin {
                 Err(error) => KafkaView {
@@ -172,7 +181,7 @@ pub async fn look(
                         answer = admin.metadata(Topics::Named(topics.clone())) => answer,
                     };
                     let before = seen.borrow().clone();
-                    KafkaView::of(answer, &before)
+                    KafkaView::of(answer, &before, &mut eras)
                 }
             };
             view.unreadable.clone_from(&unreadable.borrow_and_update());
@@ -199,6 +208,10 @@ mod tests {
     use super::*;
     use crate::kafka::wire::Cluster;
     use std::collections::BTreeMap;
+
+    fn view_of(answer: Result<Metadata, KafkaError>, before: &KafkaView) -> KafkaView {
+        KafkaView::of(answer, before, &mut Eras::default())
+    }
 
     fn answer(topics: &[(&str, Option<ResponseError>)]) -> Result<Metadata, KafkaError> {
         let topic = |code: &Option<ResponseError>| match code {
@@ -230,7 +243,7 @@ mod tests {
     #[test]
     fn missing_and_forbidden_topics_are_named_with_what_to_do() {
         let before = KafkaView::default();
-        let view = KafkaView::of(
+        let view = view_of(
             answer(&[("a", Some(ResponseError::UnknownTopicOrPartition)), ("b", None)]),
             &before,
         );
@@ -239,12 +252,12 @@ mod tests {
         let (reason, text) = view.topic_problem().unwrap();
         assert_eq!(reason, Reason::TopicMissing);
         assert!(text.contains("\"a\" does not exist; create it"), "{text}");
-        let view = KafkaView::of(
+        let view = view_of(
             answer(&[("b", Some(ResponseError::TopicAuthorizationFailed))]),
             &view,
         );
         assert_eq!(view.topic_problem().unwrap().0, Reason::TopicUnauthorized);
-        let view = KafkaView::of(answer(&[("b", None)]), &view);
+        let view = view_of(answer(&[("b", None)]), &view);
         assert!(view.calm() && view.topic_problem().is_none());
     }
 
@@ -275,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_kafka_that_does_not_answer_leaves_what_was_known_of_the_topics() {
-        let before = KafkaView::of(
+        let before = view_of(
             answer(&[("a", Some(ResponseError::UnknownTopicOrPartition))]),
             &KafkaView::default(),
         );
@@ -284,7 +297,7 @@ mod tests {
             why: "refused".into(),
             advertised_by: None,
         };
-        let view = KafkaView::of(Err(error), &before);
+        let view = view_of(Err(error), &before);
         assert_eq!(view.connected_since, None);
         assert_eq!(view.missing_topics, ["a"]);
         let (reason, text) = view.problem().unwrap();
@@ -311,7 +324,7 @@ mod tests {
         assert!(!seen.has_changed().unwrap(), "nobody opens a producer for that");
         let view = KafkaView {
             unreadable: ways.unreadable.borrow().clone(),
-            ..KafkaView::of(answer(&[]), &KafkaView::default())
+            ..view_of(answer(&[]), &KafkaView::default())
         };
         let (reason, text) = view.problem().unwrap();
         assert_eq!(reason, Reason::CredentialsUnreadable);
@@ -330,8 +343,8 @@ mod tests {
 
     #[test]
     fn since_when_is_kept_while_it_answers() {
-        let first = KafkaView::of(answer(&[]), &KafkaView::default());
-        let second = KafkaView::of(answer(&[]), &first);
+        let first = view_of(answer(&[]), &KafkaView::default());
+        let second = view_of(answer(&[]), &first);
         assert_eq!(first.connected_since, second.connected_since);
     }
 }

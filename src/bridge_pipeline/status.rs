@@ -184,6 +184,7 @@ fn account(
         }
         (_, Some(finding)) => (finding.reason, finding.message),
         (Situation::Disconnected, None) => (connected.reason, connected.message.clone()),
+        (Situation::NotMoving, None) => (reason_of(situation), NOT_CONFIRMED.to_owned()),
         (_, None) => (reason_of(situation), starting_message(look)),
     };
     Account {
@@ -199,6 +200,10 @@ fn account(
         lossless: lossless::lossless(object, progress, old, None),
     }
 }
+
+/// A bridge that is connected and holds messages, none of which is confirmed. How many, and for how long, stands in the lag.
+const NOT_CONFIRMED: &str = "Kafka confirms none of the messages that wait; see whether each partition of the routes' topics has a \
+                             leader and enough in-sync replicas (min.insync.replicas)";
 
 fn filters(object: &BridgePipeline) -> String {
     match &object.spec.mqtt.subscriptions[..] {

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod endpoint;
+pub mod eras;
 pub mod error;
 pub mod offsets;
 pub mod positions;

@@ -371,6 +371,30 @@ fn a_topic_that_comes_is_written_to_at_once_however_long_it_was_missing() {
 }
 
 #[test]
+fn a_producer_that_may_believe_former_leaders_is_replaced_although_it_reports_nothing() {
+    let mut bench = Bench::new(|_| {});
+    bench.accept(1, "{}");
+    let opened = |bench: &Bench| bench.kafka.0.lock().unwrap().opened.len();
+    let before = opened(&bench);
+    let over = KafkaView {
+        eras_over: 1,
+        ..KafkaView::default()
+    };
+    bench.engine.kafka_seen(over.clone(), bench.now);
+    bench.pass(Duration::ZERO);
+    assert_eq!(opened(&bench), before, "reports may still come");
+    bench.pass(Duration::from_secs(2));
+    bench.pass(Duration::ZERO);
+    assert_eq!(opened(&bench), before + 1);
+    bench.report(Ok(()));
+    assert_eq!(bench.acks, [1]);
+    bench.engine.kafka_seen(over, bench.now);
+    bench.pass(Duration::from_secs(5));
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(opened(&bench), before + 1, "once");
+}
+
+#[test]
 fn a_producer_that_cannot_go_on_is_replaced_and_nothing_is_lost() {
     let mut bench = Bench::new(|_| {});
     bench.accept(1, "{}");

@@ -12,6 +12,7 @@ use kafka_protocol::error::ResponseError;
 use super::session::Session;
 use super::survey::{Failure, Seen};
 use crate::kafka::offsets::TopicPartition;
+use crate::kafka::positions::POSITIONS_TOPIC;
 use crate::replicator::assign::worker_of;
 use crate::replicator::book::{Route, Stop};
 use crate::replicator::plan::{Decision, Survey};
@@ -90,6 +91,7 @@ impl Session<'_> {
         self.keep_unclear(seen, &mut outcome);
         self.note_missing(seen, &mut outcome);
         self.leave_changed(seen)?;
+        self.renew_clients(seen)?;
         let left = self.memory.book.retain(&outcome.wanted);
         if let (Some(engine), false) = (&self.engine, left.is_empty()) {
             engine.leave(left);
@@ -210,6 +212,32 @@ impl Session<'_> {
             again |= target;
         }
         if again { Err(Failure::Again) } else { Ok(()) }
+    }
+
+    /// Ends the session, and its clients with it, when one of their topics is another by now, or its cluster an older one:
+    /// they would believe what they have learnt before.
+    fn renew_clients(&mut self, seen: &Seen) -> Result<(), Failure> {
+        let selection = &self.context.selection;
+        let written = self.handed.iter().map(|name| selection.target_name(name));
+        let written: BTreeSet<String> = written.chain([POSITIONS_TOPIC.to_owned()]).collect();
+        let mut over = None;
+        for ((eras, told), used) in self.eras.iter_mut().zip(&seen.told).zip([&self.handed, &written]) {
+            for (name, topic) in told {
+                // What is not used yet is looked at as well: it may be by the time it changes.
+                if let Ok(topic) = topic
+                    && eras.is_over(name, topic)
+                    && used.contains(name)
+                {
+                    over = Some(name);
+                }
+            }
+        }
+        let Some(topic) = over else { return Ok(()) };
+        tracing::info!(
+            topic,
+            "it was created anew, or its leaders' epochs fell: the clients are built anew"
+        );
+        Err(Failure::Again)
     }
 
     /// Stops a partition, and its slot if it has one.

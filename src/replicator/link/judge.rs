@@ -320,6 +320,7 @@ impl Session<'_> {
                 start,
             });
             tracing::info!(%partition, target = route.target, offset = start.next_offset, "partition is followed");
+            self.handed.insert(partition.topic.clone());
             self.memory.book.read(&partition, &route, read);
             self.memory.book.following(&partition, route, slot, start);
         }

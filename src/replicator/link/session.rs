@@ -1,6 +1,6 @@
 //! One session: from both clusters' first answer until the clients have to be built anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +10,7 @@ use super::guard::{Halt, check_positions, is_only_late};
 use super::storing::{Storing, Trust, next_stored};
 use super::survey::{Failure, Surveyor};
 use super::{Context, Memory};
+use crate::kafka::eras::Eras;
 use crate::kafka::error::KafkaError;
 use crate::kafka::positions::ensure_positions_topic;
 use crate::kafka::wire::{Admin, Cluster};
@@ -55,6 +56,10 @@ pub(super) struct Session<'a> {
     /// What the engine's producer was made for.
     pub(super) batch_limit: u64,
     pub(super) next_slot: usize,
+    /// Topics of the source that the engine was given partitions of.
+    pub(super) handed: BTreeSet<String>,
+    /// What the clients of the source and of the target may have learnt.
+    pub(super) eras: [Eras; 2],
     /// What each target topic takes, as read in this session.
     pub(super) limits: BTreeMap<String, Limits>,
     pub(super) storing: Option<Storing>,
@@ -128,6 +133,8 @@ impl<'a> Session<'a> {
             engine: None,
             batch_limit: u64::MAX,
             next_slot: 0,
+            handed: BTreeSet::new(),
+            eras: Default::default(),
             limits: BTreeMap::new(),
             storing: None,
             store_failed: false,

@@ -13,6 +13,9 @@ use crate::replicator::config::TopicSelection;
 use crate::replicator::plan::{Positions, TopicFacts, Topics};
 use crate::replicator::progress::Side;
 
+/// Topics as a broker told of them, by name.
+pub(super) type Told = BTreeMap<String, Result<TopicMetadata, KafkaError>>;
+
 /// Both clusters as they were a moment ago.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -21,6 +24,8 @@ pub(super) struct Seen {
     /// Topics of either side about which nothing can be said: what is copied of them goes on, nothing is begun. By
     /// their name on the source.
     pub(super) unclear: BTreeMap<String, KafkaError>,
+    /// Both sides' topics as the brokers told of them; of the target those that this link writes to.
+    pub(super) told: [Told; 2],
     /// The target's positions as they were read, for [`super::guard::check_positions`].
     pub(super) found: positions::Positions,
     /// Those of them that can be read.
@@ -88,7 +93,8 @@ impl Surveyor {
             .filter(|name| selection.matches(name))
             .map(|name| (name.clone(), selection.target_name(name)))
             .collect();
-        let wanted = Wanted::Named(names.values().cloned().collect());
+        let written = names.values().cloned();
+        let wanted = Wanted::Named(written.chain([positions::POSITIONS_TOPIC.to_owned()]).collect());
         let (target, found, source_positions) = tokio::join!(
             self.target.metadata(wanted),
             self.target_positions.read(),
@@ -98,10 +104,10 @@ impl Surveyor {
         let found = found.map_err(target_failure)?;
         let source_positions = readable_source(source_positions)?;
         let mut unclear = BTreeMap::new();
-        let source = facts(&source, |name| Some(name.clone()), &mut unclear);
+        let source_facts = facts(&source, |name| Some(name.clone()), &mut unclear);
         let by_target: BTreeMap<&String, &String> =
             names.iter().map(|(source, target)| (target, source)).collect();
-        let target = facts(
+        let target_facts = facts(
             &target,
             |name| by_target.get(name).map(|name| (*name).clone()),
             &mut unclear,
@@ -109,9 +115,10 @@ impl Surveyor {
         unclear.retain(|name, _| names.contains_key(name));
         let positions = readable(&found.positions);
         Ok(Seen {
-            source,
-            target,
+            source: source_facts,
+            target: target_facts,
             unclear,
+            told: [source.topics, target.topics],
             found,
             positions,
             source_positions,

@@ -382,31 +382,35 @@ async fn a_topic_that_is_created_anew_under_other_leaders_is_written_to_there() 
     );
     let config = ready_config(&mqtt, &kafka).await;
     let topic = &config.routes[0].topic;
-    // Leaders that moved have a higher epoch than those of a topic that is new.
-    for node in 0..2 {
-        kafka.stop(node).await;
-        kafka.start_node(node).await;
-    }
-    let before = leaders(&kafka, topic).await;
     let mut bridge = Bridge::ready(&config).await;
     let mut publisher = Publisher::connect(&mqtt).await;
-    publisher.publish_range(12, 0..5).await;
-    bridge
-        .wait("to have settled all", |p| p.counters.acknowledged == 60)
-        .await;
-    delete_topic(&kafka.connection(Listener::Plain), topic).await;
-    publisher.publish_range(12, 5..10).await;
-    let waits = |p: &BridgeProgress| p.kafka.missing_topics.len() == 1 && p.in_flight.messages > 0;
-    bridge.wait("to miss the topic", waits).await;
-    create_topic(&kafka.admin(), topic, 3, &[]).await;
-    let older = |(b, a): (&Leader, &Leader)| b.0 != a.0 && b.1 > a.1;
-    while !before.iter().zip(&leaders(&kafka, topic).await).any(older) {
+    for (first, before, idle) in [(0, 0, false), (10, 120, true)] {
+        // Leaders that moved have a higher epoch than those of a topic that is new.
+        for node in 0..2 {
+            kafka.stop(node).await;
+            kafka.start_node(node).await;
+        }
+        let settled = |count| move |p: &BridgeProgress| p.counters.acknowledged == count;
+        publisher.publish_range(12, first..first + 5).await;
+        bridge.wait("to know the leaders", settled(before + 60)).await;
+        let older = leaders(&kafka, topic).await;
         delete_topic(&kafka.connection(Listener::Plain), topic).await;
+        if !idle {
+            publisher.publish_range(12, first + 5..first + 10).await;
+            let waits = |p: &BridgeProgress| p.kafka.missing_topics.len() == 1 && p.in_flight.messages > 0;
+            bridge.wait("to miss the topic", waits).await;
+        }
         create_topic(&kafka.admin(), topic, 3, &[]).await;
+        let elsewhere = |(old, new): (&Leader, &Leader)| old.0 != new.0 && old.1 > new.1;
+        while !older.iter().zip(&leaders(&kafka, topic).await).any(elsewhere) {
+            delete_topic(&kafka.connection(Listener::Plain), topic).await;
+            create_topic(&kafka.admin(), topic, 3, &[]).await;
+        }
+        if idle {
+            publisher.publish_range(12, first + 5..first + 10).await;
+        }
+        bridge.wait("to have settled all", settled(before + 120)).await;
     }
-    bridge
-        .wait("to have settled all", |p| p.counters.acknowledged == 120)
-        .await;
 }
 
 /// Node and epoch.

@@ -208,6 +208,81 @@ async fn a_source_restored_from_an_older_copy_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_restored_under_a_running_link_is_noticed_although_its_epochs_fell() {
+    let mut world = World::start().await;
+    let topic = unique("older");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    write(
+        &producer_with(&plain(&world.source), "none"),
+        &topic,
+        &numbered(0, 60, 1),
+    )
+    .await;
+    world.source.stop(0).await;
+    let copy = world.source.copy_volume(0);
+    // Each start begins another leader epoch.
+    for _ in 0..3 {
+        world.source.start_node(0).await;
+        world.source.stop(0).await;
+    }
+    world.source.start_node(0).await;
+    write(
+        &producer_with(&plain(&world.source), "none"),
+        &topic,
+        &numbered(60, 100, 1),
+    )
+    .await;
+    let mut replicator = world.link(&[&topic]).run();
+    replicator.until_stored(&topic, 0, 100).await;
+    world.source.stop(0).await;
+    world.source.restore_volume(0, &copy);
+    world.source.start_node(0).await;
+    let (stopped, progress) = replicator.until_stopped(&topic, 0).await;
+    assert!(
+        matches!(
+            stopped.reason,
+            Some(StopReason::BeyondLogEnd | StopReason::LogTruncated)
+        ),
+        "{stopped:?}"
+    );
+    assert_eq!((progress.gaps[0].from, progress.gaps[0].to), (60, Some(100)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_created_anew_goes_on_when_decided_although_its_epochs_are_lower() {
+    let mut world = World::start().await;
+    let topic = unique("younger");
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    // Each start begins another leader epoch.
+    world.source.stop(0).await;
+    world.source.start_node(0).await;
+    write(
+        &producer_with(&plain(&world.source), "none"),
+        &topic,
+        &numbered(0, 50, 1),
+    )
+    .await;
+    let mut replicator = world.link(&[&topic]).run();
+    replicator.until_stored(&topic, 0, 50).await;
+    delete_topic(&plain(&world.source), &topic).await;
+    create_topic(&world.source.admin(), &topic, 1, &[]).await;
+    write(
+        &producer_with(&plain(&world.source), "none"),
+        &topic,
+        &numbered(50, 150, 1),
+    )
+    .await;
+    let (stopped, _) = replicator.until_stopped(&topic, 0).await;
+    assert_eq!(stopped.reason, Some(StopReason::TopicRecreated));
+    replicator
+        .verb(&["resume", "--topic", &topic, "--from", "earliest"])
+        .unwrap();
+    replicator.until_stored(&topic, 0, 100).await;
+    let audit = audit(&world.arrived(&topic, 1, 150).await, 150, 1);
+    assert_eq!(audit.lost, 0, "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_restored_from_an_older_copy_under_a_running_link_is_filled_again() {
     let mut world = World::start().await;
     let (idle, moving) = (unique("idle"), unique("moving"));
