@@ -1,6 +1,7 @@
 //! How the session gets its connections.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -8,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::config::{
     BridgeConfig, DEFAULT_KEEP_ALIVE_SECONDS, DEFAULT_RECEIVE_MAXIMUM, DEFAULT_SESSION_EXPIRY_SECONDS,
 };
+use super::files::{Fingerprint, fingerprint};
 use super::progress::Reason;
 use crate::mqtt::Source;
 use crate::mqtt::connection::{Connection, SessionOptions};
@@ -27,11 +29,11 @@ pub trait Dial: Send {
     /// When there is no connection.
     fn dial(&mut self) -> impl Future<Output = Result<(Self::Source, ConnAck), MqttError>> + Send;
 
-    /// Whether there are credentials to dial with.
+    /// Whether the credentials are other ones by now than those of the connection that stands.
     ///
     /// # Errors
     /// With the first file that cannot be used.
-    fn check(&self) -> Result<(), MqttError>;
+    fn check(&self) -> impl Future<Output = Result<bool, MqttError>> + Send;
 
     /// The address in use or tried last.
     fn server(&self) -> String;
@@ -45,6 +47,9 @@ pub struct Dialer {
     options: SessionOptions,
     authentication: MqttAuthenticationFile,
     tls: MqttTlsFile,
+    files: Vec<PathBuf>,
+    /// The files' contents at the last connect.
+    used: Option<Fingerprint>,
 }
 
 impl Dialer {
@@ -70,6 +75,8 @@ impl Dialer {
             },
             authentication: mqtt.authentication.clone(),
             tls: mqtt.tls.clone(),
+            files: mqtt.files(),
+            used: None,
         })
     }
 
@@ -85,6 +92,8 @@ impl Dial for Dialer {
     type Source = Connection;
 
     async fn dial(&mut self) -> Result<(Connection, ConnAck), MqttError> {
+        // Before they are read: what changes in between counts as another content.
+        self.used = Some(fingerprint(&self.files).await);
         let connected = async {
             let credentials = Credentials::load(&self.authentication, &self.tls)?;
             Connection::open(&self.servers[self.turn], &self.options, &credentials).await
@@ -96,8 +105,10 @@ impl Dial for Dialer {
         connected
     }
 
-    fn check(&self) -> Result<(), MqttError> {
-        Credentials::load(&self.authentication, &self.tls).map(drop)
+    async fn check(&self) -> Result<bool, MqttError> {
+        let now = fingerprint(&self.files).await;
+        Credentials::load(&self.authentication, &self.tls)?;
+        Ok(self.used != Some(now))
     }
 
     fn server(&self) -> String {

@@ -111,6 +111,7 @@ impl<O: OpenSink> Engine<O> {
         if view.eras_over > self.view.eras_over {
             tracing::info!("a topic was created anew, or its leaders' epochs fell: the producer is replaced");
             self.producer.renew(now);
+            self.producer.hurry(now);
         }
         self.view = view;
     }

@@ -17,8 +17,11 @@ const MAX_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct FileWatch {
     files: Vec<PathBuf>,
-    before: [u8; 32],
+    before: Fingerprint,
 }
+
+/// A hash of all contents.
+pub type Fingerprint = [u8; 32];
 
 impl FileWatch {
     /// Remembers the files as they are now; call before loading them, so that no change falls in between.
@@ -47,8 +50,8 @@ impl FileWatch {
     }
 }
 
-/// A hash of all contents; a file that cannot be read has one too.
-async fn fingerprint(files: &[PathBuf]) -> [u8; 32] {
+/// Reads them all; a file that cannot be read has a hash too.
+pub async fn fingerprint(files: &[PathBuf]) -> Fingerprint {
     let mut hash = Sha256::new();
     for file in files {
         match tokio::fs::read(file).await {

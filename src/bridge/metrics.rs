@@ -156,7 +156,7 @@ impl Metrics {
             ),
             (
                 "producer_restarts",
-                "Producers replaced after a failure",
+                "Producers replaced: after a failure, or because a topic was created anew",
                 &self.producer_restarts,
             ),
             (

@@ -258,10 +258,12 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
                 () = shutdown.cancelled(), if !matches!(leaving, Some((_, End::Shutdown))) => {
                     leaving = Some((now() + DRAIN_LIMIT, End::Shutdown));
                 }
-                Ok(()) = mqtt_files.changed(), if leaving.is_none() => match self.dialer.check() {
+                Ok(()) = mqtt_files.changed(), if leaving.is_none() => match self.dialer.check().await {
                     // Nothing to wait for: what is underway is recognised when the server sends it again.
-                    Ok(()) => leaving = Some((now(), End::Credentials)),
-                    Err(error) => self.stay(&error),
+                    Ok(true) => leaving = Some((now(), End::Credentials)),
+                    // The connection was made with them already.
+                    Ok(false) => self.stay(None),
+                    Err(error) => self.stay(Some(&error)),
                 },
             }
             let now = now();
@@ -275,10 +277,13 @@ impl<D: Dial, O: OpenSink> Session<D, O> {
         }
     }
 
-    /// The credentials have changed into something that cannot be used: a connection that works is not ended for that.
-    fn stay(&mut self, error: &MqttError) {
-        let text = format!("{error}; the connection that stands is kept");
-        self.unreadable = Some((reason(error), text));
+    /// A connection that works is not ended for credentials that cannot be used, nor for those that it was made with.
+    fn stay(&mut self, unusable: Option<&MqttError>) {
+        if unusable.is_none() && self.unreadable.is_none() {
+            return;
+        }
+        let text = |error| format!("{error}; the connection that stands is kept");
+        self.unreadable = unusable.map(|error| (reason(error), text(error)));
         self.board.set(Component::Mqtt, self.unreadable.clone());
     }
 

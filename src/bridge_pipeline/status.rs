@@ -201,9 +201,9 @@ fn account(
     }
 }
 
-/// A bridge that is connected and holds messages, none of which is confirmed. How many, and for how long, stands in the lag.
-const NOT_CONFIRMED: &str = "Kafka confirms none of the messages that wait; see whether each partition of the routes' topics has a \
-                             leader and enough in-sync replicas (min.insync.replicas)";
+/// A bridge that is connected, and whose oldest message is not confirmed. How many wait, and for how long, stands in the lag.
+const NOT_CONFIRMED: &str = "Kafka does not confirm the message that has waited longest; see whether each partition of the routes' \
+                             topics has a leader and enough in-sync replicas (min.insync.replicas)";
 
 fn filters(object: &BridgePipeline) -> String {
     match &object.spec.mqtt.subscriptions[..] {
@@ -324,14 +324,18 @@ fn observation(sample: &Sample, progress: Option<&BridgeProgress>) -> Observatio
         && progress.kafka.connected_since.is_some()
         && progress.kafka.missing_topics.is_empty();
     let age = lag(progress).oldest_seconds.unwrap_or(0);
+    let connected = progress
+        .kafka
+        .connected_since
+        .map_or(0, |since| sample.at.duration_since(since).as_secs());
     Observation {
         at: sample.at,
         reach: if up { Reach::Up } else { Reach::Down },
         lag: Some(i64::try_from(progress.in_flight.messages).unwrap_or(i64::MAX)),
         seconds: Some(age),
         carried: i64::try_from(progress.counters.acknowledged).unwrap_or(i64::MAX),
-        // Acknowledgements keep their order: as long as the oldest is there, nothing moves.
-        standing_seconds: age,
+        // Acknowledgements keep their order: as long as the oldest is there, nothing moves. Without Kafka nothing could.
+        standing_seconds: age.min(connected.max(0)),
     }
 }
 

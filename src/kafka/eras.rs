@@ -25,11 +25,13 @@ struct Era {
     epochs: BTreeMap<i32, i32>,
     /// Looks in a row with a lower one.
     lower: u32,
+    /// It has just begun: a client that was made at once may have asked a broker that had not heard of it.
+    young: bool,
 }
 
 impl Eras {
     /// Takes a look at a topic. Whether clients made before it must be made anew; for those made after it, the look is
-    /// the first.
+    /// the first. When the topic is another one, the next look says so once more.
     pub fn is_over(&mut self, name: &str, seen: &TopicMetadata) -> bool {
         let epochs = || {
             let told = seen.partitions.iter();
@@ -39,15 +41,18 @@ impl Eras {
             id: seen.id,
             epochs: BTreeMap::new(),
             lower: 0,
+            young: false,
         });
         let lower = epochs().any(|(index, epoch)| era.epochs.get(&index).is_some_and(|known| epoch < *known));
         era.lower = if lower { era.lower + 1 } else { 0 };
-        let over = era.id != seen.id || era.lower >= LOOKS;
+        let other = era.id != seen.id;
+        let over = other || era.lower >= LOOKS || era.young;
         if over {
             *era = Era {
                 id: seen.id,
                 epochs: epochs().collect(),
                 lower: 0,
+                young: other,
             };
         }
         for (index, epoch) in epochs() {
@@ -55,6 +60,11 @@ impl Eras {
             *known = epoch.max(*known);
         }
         over
+    }
+
+    /// Forgets the other topics.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.topics.retain(|name, _| keep(name));
     }
 }
 
@@ -96,11 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn another_id_ends_it_once_and_each_topic_by_itself() {
+    fn another_id_ends_it_at_this_look_and_the_next_and_each_topic_by_itself() {
         let mut eras = Eras::default();
         assert!(!eras.is_over("t", &topic(1, &[Some(5)])));
         assert!(!eras.is_over("u", &topic(2, &[Some(0)])));
         assert!(eras.is_over("t", &topic(3, &[Some(0)])));
+        assert!(
+            eras.is_over("t", &topic(3, &[Some(0)])),
+            "now every broker knows it"
+        );
         for _ in 0..3 {
             assert!(
                 !eras.is_over("t", &topic(3, &[Some(0)])),
@@ -108,6 +122,17 @@ mod tests {
             );
             assert!(!eras.is_over("u", &topic(2, &[Some(0)])));
         }
+    }
+
+    #[test]
+    fn a_topic_that_is_forgotten_begins_anew() {
+        let mut eras = Eras::default();
+        for name in ["t", "u"] {
+            assert!(!eras.is_over(name, &topic(1, &[Some(5)])));
+        }
+        eras.retain(|name| name == "u");
+        assert!(!eras.is_over("t", &topic(2, &[Some(0)])));
+        assert!(eras.is_over("u", &topic(2, &[Some(0)])));
     }
 
     #[test]

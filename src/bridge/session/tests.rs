@@ -2,6 +2,8 @@ mod bench;
 
 use bench::{Bench, Sent, TELEMETRY};
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::bridge::progress::BridgeProgress;
 use crate::bridge::window::RecordId;
@@ -172,6 +174,25 @@ async fn a_connection_that_works_is_kept_while_its_credentials_cannot_be_read() 
     let mut server = bench.connect(true);
     server.grant(Ok(1)).await;
     bench.wait(|p| p.subscribed() && p.problems.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_when_its_credentials_are_back_as_they_were() {
+    let bench = Bench::start(&[]);
+    let mut server = bench.connect(false);
+    server.grant(Ok(1)).await;
+    *bench.broken.lock().unwrap() = Some("/secrets/password".into());
+    bench.files.send_modify(|n| *n += 1);
+    bench.wait(|p| p.problem(Component::Mqtt).is_some()).await;
+    *bench.broken.lock().unwrap() = None;
+    bench.same.store(true, Ordering::Relaxed);
+    bench.files.send_modify(|n| *n += 1);
+    bench.wait(|p| p.problems.is_empty()).await;
+    server.publish(5, TELEMETRY, "{}");
+    assert_eq!(server.expect().await, Sent::Ack(5));
+    bench.same.store(false, Ordering::Relaxed);
+    bench.files.send_modify(|n| *n += 1);
+    assert_eq!(server.expect().await, Sent::Close);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 mod losses;
 mod refused;
+mod standing;
 
 use super::super::tests::{object, validated};
 use super::*;
@@ -350,24 +351,6 @@ fn a_message_that_does_not_pass_is_named_and_stalls() {
         "{message}"
     );
     bridge.following(30).expect("Ready", "True", Reason::Following);
-}
-
-#[test]
-fn a_bridge_that_gets_nothing_confirmed_says_what_to_look_at() {
-    let mut bridge = Watched::new();
-    bridge.following(10);
-    for second in (20..=200).step_by(10) {
-        let mut stuck = progress(second);
-        stuck.in_flight = InFlight {
-            messages: 5,
-            bytes: 100,
-            oldest_age_seconds: Some(f64::from(i32::try_from(second).unwrap() - 10)),
-        };
-        bridge.look(second, &[running()], Ok(stuck));
-    }
-    assert_eq!(bridge.verdict(), Verdict::NotMoving);
-    let message = bridge.expect("Stalled", "True", Reason::NotMoving);
-    assert!(message.contains("min.insync.replicas"), "{message}");
 }
 
 #[test]

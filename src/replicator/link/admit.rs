@@ -57,6 +57,8 @@ impl Session<'_> {
     /// Acts on a survey; whether the next should come soon.
     pub(super) async fn admit(&mut self, seen: &Seen) -> Result<bool, Failure> {
         self.advance();
+        self.leave_changed(seen)?;
+        self.renew_clients(seen)?;
         let identity = self.identity.clone();
         let survey = Survey {
             identity: &identity,
@@ -90,8 +92,6 @@ impl Session<'_> {
         }
         self.keep_unclear(seen, &mut outcome);
         self.note_missing(seen, &mut outcome);
-        self.leave_changed(seen)?;
-        self.renew_clients(seen)?;
         let left = self.memory.book.retain(&outcome.wanted);
         if let (Some(engine), false) = (&self.engine, left.is_empty()) {
             engine.leave(left);
@@ -191,10 +191,11 @@ impl Session<'_> {
             let Some(route) = self.memory.book.route(&partition).cloned() else {
                 continue;
             };
-            let source = seen
-                .source
-                .get(&partition.topic)
-                .is_some_and(|facts| facts.id != route.topic_id);
+            // The target is asked for topics that the source has.
+            let Some(facts) = seen.source.get(&partition.topic) else {
+                continue;
+            };
+            let source = facts.id != route.topic_id;
             let unclear = seen.unclear.contains_key(&partition.topic);
             let target = seen
                 .target
@@ -231,6 +232,7 @@ impl Session<'_> {
                     over = Some(name);
                 }
             }
+            eras.retain(|name| told.contains_key(name) || used.contains(name));
         }
         let Some(topic) = over else { return Ok(()) };
         tracing::info!(

@@ -24,7 +24,7 @@ pub(super) struct Seen {
     /// Topics of either side about which nothing can be said: what is copied of them goes on, nothing is begun. By
     /// their name on the source.
     pub(super) unclear: BTreeMap<String, KafkaError>,
-    /// Both sides' topics as the brokers told of them; of the target those that this link writes to.
+    /// Both sides' topics as the brokers told of them: those that this link reads, and those that it writes to.
     pub(super) told: [Told; 2],
     /// The target's positions as they were read, for [`super::guard::check_positions`].
     pub(super) found: positions::Positions,
@@ -114,11 +114,13 @@ impl Surveyor {
         );
         unclear.retain(|name, _| names.contains_key(name));
         let positions = readable(&found.positions);
+        let mut selected = source.topics;
+        selected.retain(|name, _| names.contains_key(name));
         Ok(Seen {
             source: source_facts,
             target: target_facts,
             unclear,
-            told: [source.topics, target.topics],
+            told: [selected, target.topics],
             found,
             positions,
             source_positions,

@@ -1,6 +1,7 @@
 //! What the session is tested with: a Kafka and an MQTT server that the test plays.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,8 @@ struct FakeDial {
     dialled: mpsc::UnboundedSender<Instant>,
     /// The file that cannot be used.
     broken: Arc<Mutex<Option<PathBuf>>>,
+    /// Whether the files hold what the connection was made with.
+    same: Arc<AtomicBool>,
 }
 
 impl Dial for FakeDial {
@@ -141,8 +144,9 @@ impl Dial for FakeDial {
         }
     }
 
-    fn check(&self) -> Result<(), MqttError> {
-        self.broken.lock().unwrap().clone().map_or(Ok(()), |file| {
+    async fn check(&self) -> Result<bool, MqttError> {
+        let other = !self.same.load(Ordering::Relaxed);
+        self.broken.lock().unwrap().clone().map_or(Ok(other), |file| {
             Err(MqttError::Unreadable {
                 file,
                 source: std::io::ErrorKind::NotFound.into(),
@@ -222,6 +226,7 @@ pub(super) struct Bench {
     pub(super) shutdown: CancellationToken,
     pub(super) files: watch::Sender<u64>,
     pub(super) broken: Arc<Mutex<Option<PathBuf>>>,
+    pub(super) same: Arc<AtomicBool>,
     _way: watch::Sender<Way>,
     _view: watch::Sender<KafkaView>,
     pub(super) session: JoinHandle<()>,
@@ -241,6 +246,7 @@ impl Bench {
         let (dial_seen, dialled) = mpsc::unbounded_channel();
         let (files, mqtt_files) = watch::channel(0);
         let broken = Arc::<Mutex<Option<PathBuf>>>::default();
+        let same = Arc::<AtomicBool>::default();
         let (way_sender, way) = watch::channel(Err("unused".to_owned()));
         let (view_sender, view) = watch::channel(KafkaView::default());
         let shutdown = CancellationToken::new();
@@ -259,6 +265,7 @@ impl Bench {
                 prepared,
                 dialled: dial_seen,
                 broken: Arc::clone(&broken),
+                same: Arc::clone(&same),
             },
             engine,
             sinks: Box::new(move |_| sinks.clone()),
@@ -285,6 +292,7 @@ impl Bench {
             shutdown,
             files,
             broken,
+            same,
             _way: way_sender,
             _view: view_sender,
             session,
