@@ -324,18 +324,15 @@ fn observation(sample: &Sample, progress: Option<&BridgeProgress>) -> Observatio
         && progress.kafka.connected_since.is_some()
         && progress.kafka.missing_topics.is_empty();
     let age = lag(progress).oldest_seconds.unwrap_or(0);
-    let connected = progress
-        .kafka
-        .connected_since
-        .map_or(0, |since| sample.at.duration_since(since).as_secs());
     Observation {
         at: sample.at,
         reach: if up { Reach::Up } else { Reach::Down },
         lag: Some(i64::try_from(progress.in_flight.messages).unwrap_or(i64::MAX)),
         seconds: Some(age),
         carried: i64::try_from(progress.counters.acknowledged).unwrap_or(i64::MAX),
-        // Acknowledgements keep their order: as long as the oldest is there, nothing moves. Without Kafka nothing could.
-        standing_seconds: age.min(connected.max(0)),
+        // How old the oldest is says nothing by itself: it may have waited for Kafka, or behind many others. What counts is
+        // that nothing is carried, and acknowledgements keep their order.
+        standing_seconds: age.min(i64::try_from(health::STUCK.as_secs()).unwrap_or(i64::MAX)),
     }
 }
 

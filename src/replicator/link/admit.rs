@@ -74,6 +74,7 @@ impl Session<'_> {
         }
         let decisions = survey.decide();
         let mut outcome = Outcome::default();
+        self.note_missing(seen, &mut outcome);
         self.place_topics(&decisions, &mut outcome).await?;
         for (name, decision) in &decisions {
             match decision {
@@ -91,7 +92,6 @@ impl Session<'_> {
             }
         }
         self.keep_unclear(seen, &mut outcome);
-        self.note_missing(seen, &mut outcome);
         let left = self.memory.book.retain(&outcome.wanted);
         if let (Some(engine), false) = (&self.engine, left.is_empty()) {
             engine.leave(left);

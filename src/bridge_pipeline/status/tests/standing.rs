@@ -41,3 +41,20 @@ fn a_kafka_that_is_back_after_long_has_time_to_confirm() {
     bridge.look(401, &[running()], Ok(held(401, Some(400))));
     assert_eq!(bridge.verdict(), Verdict::CatchingUp);
 }
+
+#[test]
+fn a_bridge_that_carries_is_not_stuck_however_old_its_oldest_message_is() {
+    let mut bridge = Watched::new();
+    bridge.following(10);
+    for second in (1000..1200).step_by(10) {
+        let mut busy = progress(second);
+        busy.counters.acknowledged = u64::try_from(second).unwrap();
+        busy.in_flight = InFlight {
+            messages: u64::try_from(5000 - second).unwrap(),
+            bytes: 100,
+            oldest_age_seconds: Some(900.0),
+        };
+        bridge.look(second, &[running()], Ok(busy));
+    }
+    assert_eq!(bridge.verdict(), Verdict::CatchingUp);
+}
