@@ -156,7 +156,7 @@ impl Metrics {
             ),
             (
                 "producer_restarts",
-                "Producers replaced: after a failure, or because a topic was created anew",
+                "Producers replaced: after a failure or a refused batch, for other credentials, or for a topic created anew",
                 &self.producer_restarts,
             ),
             (
